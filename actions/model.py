@@ -1,0 +1,89 @@
+"""The words of an action: `Action`, `ActionContext`, `Component`, `Incarnation`, `Outcome`. Pure values and protocols."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar, Literal, Protocol
+
+import msgspec
+
+RunsOn = Literal["node", "pool"]
+
+
+class Outcome(StrEnum):
+    """How an execution ended; the `status` label of `supervisor_actions_completed_total`."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    DISCARDED = "discarded"
+
+
+class ActionError(Exception):
+    """An action could not do what it was asked to; the message is for the operator."""
+
+
+class Fenced(ActionError):
+    """The component has already accepted a larger token, so this execution is too late and must change nothing."""
+
+
+class UnknownAction(ActionError):
+    """No action is registered under that name."""
+
+
+class InvalidParams(ActionError):
+    """The parameters of a message do not fit the action's typed fields."""
+
+
+class Incarnation(msgspec.Struct, frozen=True):
+    """One life of a component.
+
+    `pid` alone never identifies it: pids are reused. `start_ticks` (clock ticks since boot, field 22 of
+    /proc/PID/stat) makes the pair unique within a boot.
+    """
+
+    pid: int
+    start_ticks: int
+    config_id: str
+
+
+class Component(Protocol):
+    """What an action may do to the thing it works on. Every effect carries the token of the lease it runs under."""
+
+    def current(self) -> Incarnation | None:
+        """Return the running incarnation, or None when nothing runs."""
+
+    def start(self, token: int) -> Incarnation:
+        """Start it under `token` unless it runs; return what runs then. Raises `Fenced` or `ActionError`."""
+
+    def stop(self, token: int) -> None:
+        """Stop it under `token` and return when it is gone. Raises `Fenced` or `ActionError`."""
+
+    @property
+    def config_id(self) -> str:
+        """Identify the configuration that a start would use now."""
+
+
+class ActionContext(msgspec.Struct, frozen=True):
+    """What an execution is given: the component, and the token under which every effect happens."""
+
+    component: Component
+    token: int
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all actions. The fields of a subclass are its typed parameters and travel in the message.
+
+    `runs_on` "node" means the executor of the worker's node, "pool" any executor. `timeout` is the run time in
+    seconds (queue wait not included) after which the execution ends with outcome `timeout`; SPEC 4.3.
+    """
+
+    name: ClassVar[str]
+    runs_on: ClassVar[RunsOn] = "node"
+    timeout: ClassVar[float] = 30.0
+
+    def execute(self, context: ActionContext) -> str:
+        """Make it so and return one sentence of what was done. Raises `ActionError` when it cannot be done."""
+        raise TypeError(f"{type(self).__name__} does not say how it is executed")

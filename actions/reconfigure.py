@@ -1,0 +1,24 @@
+"""Make a running component use its present configuration."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from actions.model import Action, ActionContext
+
+
+class Reconfigure(Action, frozen=True):
+    """Replace an incarnation that runs another configuration by one that runs the wanted one."""
+
+    name: ClassVar[str] = "reconfigure"
+
+    def execute(self, context: ActionContext) -> str:
+        """Stop what runs with another configuration, then start; already right is left alone."""
+        component = context.component
+        before = component.current()
+        if before is not None and before.config_id == component.config_id:
+            return f"pid {before.pid} already runs configuration {before.config_id}"
+        if before is not None:
+            component.stop(context.token)
+        after = component.start(context.token)
+        return f"pid {after.pid} runs configuration {after.config_id}"

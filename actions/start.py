@@ -1,0 +1,21 @@
+"""Bring a component up."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from actions.model import Action, ActionContext
+
+
+class Start(Action, frozen=True):
+    """Start the component unless it already runs."""
+
+    name: ClassVar[str] = "start"
+
+    def execute(self, context: ActionContext) -> str:
+        """Start it; an incarnation that already runs is left alone."""
+        before = context.component.current()
+        after = context.component.start(context.token)
+        if before == after:
+            return f"already running as pid {after.pid}"
+        return f"started as pid {after.pid}"

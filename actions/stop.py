@@ -1,0 +1,19 @@
+"""Bring a component down."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from actions.model import Action, ActionContext
+
+
+class Stop(Action, frozen=True):
+    """Stop the component unless nothing runs."""
+
+    name: ClassVar[str] = "stop"
+
+    def execute(self, context: ActionContext) -> str:
+        """Stop it and return when it is gone."""
+        before = context.component.current()
+        context.component.stop(context.token)
+        return "was not running" if before is None else f"stopped pid {before.pid}"

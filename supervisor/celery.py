@@ -1,0 +1,62 @@
+"""The Celery app and composition root: `celery -A supervisor worker|beat|flower`."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+
+from supervisor.dispatch import Publish, celery_publisher
+from supervisor.errors import SupervisorError
+from supervisor.logs import configure
+from supervisor.runtime import Runtime, make_runtime
+from supervisor.settings import Settings
+
+EXECUTE = "supervisor.execute"
+TICK = "supervisor.tick"
+
+
+def _settings() -> Settings:
+    """Read the settings; a bad one ends any Celery command with its sentence instead of a traceback."""
+    try:
+        settings = Settings.from_env()
+    except SupervisorError as error:
+        sys.exit(f"error: {error}")
+    if not settings.redis_url:
+        sys.exit("error: FSM_REDIS_URL is not set: expected the address of the Redis that this installation shares")
+    return settings
+
+
+settings = _settings()
+app = Celery("supervisor", include=["supervisor.tasks"])
+app.config_from_object("celeryconfig")
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]  # celery ships no types
+def _configure_logs(**_: Any) -> None:
+    """Give Celery our handlers instead of its own."""
+    configure(settings.log_format, settings.log_level)
+
+
+@functools.cache
+def runtime() -> Runtime:
+    """Return this process' runtime; made on first use, so that each pool process has connections of its own."""
+    return make_runtime(settings)
+
+
+@functools.cache
+def publisher() -> Publish:
+    """Return what puts actions into their queues."""
+    return celery_publisher(app, EXECUTE)
+
+
+def _install_bootsteps() -> None:
+    from supervisor.bootsteps import Attendant  # after `app`: bootsteps are classes of a configured app
+
+    app.steps["worker"].add(Attendant)
+
+
+_install_bootsteps()

@@ -1,0 +1,52 @@
+"""fsmctl apply: make a fleet file the wish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from supervisor.cli.output import output_option, print_json
+from supervisor.cli.session import Session, with_session
+from supervisor.fleet import read_fleet
+from supervisor.runtime import Runtime
+from supervisor.store import Applied
+
+_EPILOG = """\b
+Example:
+  fsmctl apply -f compose/demo/fleet.toml
+"""
+
+
+def known_nodes(runtime: Runtime) -> set[str]:
+    """Return the nodes that have ever reported here: what a file without a `nodes` list may name."""
+    known: set[str] = set()
+    for name in runtime.store.supervisors():
+        index = runtime.store.index(name)
+        known |= {place for place, (node, _) in runtime.store.nodes(name, index.nodes if index else ()).items() if node}
+    return known
+
+
+def apply_file(runtime: Runtime, path: Path) -> Applied:
+    """Check a fleet file and write it. Raises `FleetError` or `Refused`, and then nothing has changed."""
+    fleet = read_fleet(path, runtime.workers, known_nodes(runtime))
+    return runtime.store.apply_fleet(fleet)
+
+
+@click.command("apply", epilog=_EPILOG)
+@click.option("-f", "--fleet", "path", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Fleet file (TOML).")
+@output_option
+@with_session
+def command(session: Session, path: Path, output: str) -> None:
+    """Make FILE the desired state of its supervisor's fleet.
+
+    A changed configuration is taken up by a reconfigure action; a worker that left the file is stopped, then forgotten.
+    A bad file is refused whole and changes nothing.
+    """
+    applied = apply_file(session.runtime, path)
+    if output == "json":
+        print_json(vars(applied))
+        return
+    for word, items in vars(applied).items():
+        if items:
+            click.echo(f"{word:<10} {', '.join(sorted(items))}")

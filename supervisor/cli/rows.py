@@ -1,0 +1,180 @@
+"""What people and scripts are shown of workers, children, nodes, actions and circuits. The JSON keys are stable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from supervisor.breaker import recovery_status
+from supervisor.model import Lease, Stage
+from supervisor.plan import Subject, make_plan, phase_of
+from supervisor.runbooks import runbook_of
+from supervisor.view import Child, World, is_away
+from workers.duration import ago
+from workers.model import Phase
+
+
+def rounded(seconds: float | None) -> float | None:
+    """Return seconds to a tenth."""
+    return None if seconds is None else round(seconds, 1)
+
+
+def worker_rows(supervisor: str, world: World) -> list[dict[str, Any]]:
+    """Return all workers; `skip` is the planner's own reason why nothing is done now, if there is one."""
+    plan = make_plan(world.view, world.now)
+    skips = {skip.worker_id: skip for skip in plan.skips}
+    rows = []
+    for subject in world.view.subjects:
+        skip = skips.get(subject.id)
+        row = worker_row(supervisor, subject, world)
+        row["skip"] = None if skip is None else {"reason": skip.reason.value, "detail": skip.detail}
+        rows.append(row)
+    return rows
+
+
+def worker_row(supervisor: str, subject: Subject, world: World) -> dict[str, Any]:
+    """Return one worker; a worker whose documents cannot be read is shown with that as its reason."""
+    snapshot = subject.snapshot
+    observed = snapshot.observed if snapshot else None
+    age = snapshot.metadata.age_seconds if snapshot else None
+    return {
+        "id": subject.id,
+        "type": snapshot.identity.type if snapshot else None,
+        "node": subject.place,
+        "desired": snapshot.desired.state if snapshot else None,
+        "state": snapshot.status.state if snapshot else "unreadable",
+        "phase": phase_of(subject).value,
+        "reason": reason_of(subject, world.now),
+        "observed_age_seconds": rounded(age),
+        "pid": observed.pid if observed else None,
+        "action": action_of(subject.lease, subject.place),
+        "restarts": snapshot.status.restarts if snapshot else 0,
+        "overridden": snapshot.overridden if snapshot else False,
+        "removed": snapshot.desired.removed if snapshot else False,
+        "since": rounded(snapshot.status.since) if snapshot else None,
+        "supervisor": supervisor,
+        "observed_age": ago(age),
+        "state_age": ago(world.now - snapshot.status.since) if snapshot else "-",
+        "action_name": subject.lease.action if subject.lease and subject.lease.in_progress else None,
+    }
+
+
+def reason_of(subject: Subject, now: float) -> str:
+    """Return why the worker is as it is, from what is known now; else why it last changed."""
+    snapshot = subject.snapshot
+    if snapshot is None:
+        return subject.unreadable
+    if phase_of(subject) is Phase.UNKNOWN:
+        if snapshot.observed is None:
+            return "not observed yet"
+        return snapshot.observed.error or f"last observed {ago(snapshot.metadata.age_seconds)} ago"
+    try:
+        return subject.derive(snapshot, now).reason
+    except Exception as error:  # noqa: BLE001 - a type's own code; shown to the person instead of ending the command
+        return f"{type(error).__name__}: {error}"
+
+
+def action_of(lease: Lease | None, place: str) -> dict[str, Any] | None:
+    """Return the action in progress, or None."""
+    if lease is None or not lease.in_progress:
+        return None
+    since = lease.begun_at if lease.begun_at is not None else lease.claimed_at
+    return {
+        "id": lease.action_id,
+        "name": lease.action,
+        "phase": lease.stage.value,
+        "node": place,
+        "since": rounded(since),
+    }
+
+
+def child_row(supervisor: str, child: Child, world: World) -> dict[str, Any]:
+    """Return one child with its verdict."""
+    seen = child.observed
+    age = world.now - seen.collected_at if seen else None
+    book = runbook_of(child.spec)
+    return {
+        "name": child.spec.name,
+        "type": child.spec.type,
+        "node": child.place,
+        "verdict": child.verdict.state,
+        "detail": child.verdict.detail,
+        "pid": seen.pid if seen else None,
+        "observed_age_seconds": rounded(age),
+        "action": action_of(child.lease, child.place),
+        "runbook_url": book.url,
+        "manual_steps": list(book.steps),
+        "supervisor": supervisor,
+        "observed_age": ago(age),
+    }
+
+
+def node_row(supervisor: str, place: str, world: World) -> dict[str, Any]:
+    """Return one node with the ages of its two heartbeats."""
+    node, collector = world.nodes[place]
+    away = is_away(node, world.now)
+    collector_age = world.now - collector.at if collector else None
+    return {
+        "name": place,
+        "status": "away" if away else "ready",
+        "host": node.host if node else None,
+        "executor": node.executor if node else None,
+        "slots": node.slots if node else None,
+        "heartbeat_age_seconds": rounded(world.now - node.at) if node else None,
+        "collector_age_seconds": rounded(collector_age),
+        "observed": collector.observed if collector else None,
+        "clock_skew_seconds": collector.clock_skew if collector else None,
+        "supervisor": supervisor,
+        "heartbeat_age": ago(world.now - node.at) if node else "-",
+        "collector_age": ago(collector_age),
+    }
+
+
+def circuit_row(supervisor: str, world: World) -> dict[str, Any]:
+    """Return a supervisor's circuit."""
+    breaker = world.breaker
+    downtime = breaker.downtime(world.now)
+    return {
+        "supervisor": supervisor,
+        "state": breaker.state,
+        "reason": breaker.reason,
+        "retry_attempt": breaker.attempts,
+        "max_attempts": world.index.settings.max_attempts,
+        "recovery_status": recovery_status(breaker.attempts) if breaker.is_open else None,
+        "opened_at": rounded(breaker.opened_at),
+        "downtime_seconds": rounded(downtime) if breaker.is_open else None,
+        "escalated": breaker.escalated,
+        "generation": breaker.generation,
+        "downtime": ago(downtime) if breaker.is_open else "-",
+    }
+
+
+def action_row(supervisor: str, worker_id: str, place: str, lease: Lease, now: float) -> dict[str, Any]:
+    """Return the action in progress, or the last one, of a worker or child."""
+    begun, ended = lease.begun_at, lease.ended_at
+    running = now - begun if begun is not None else None
+    took = ended - begun if begun is not None and ended is not None else running
+    return {
+        "worker_id": worker_id,
+        "action": lease.action,
+        "id": lease.action_id,
+        "stage": lease.stage.value,
+        "outcome": lease.outcome or None,
+        "detail": lease.detail or lease.reason,
+        "token": lease.token,
+        "node": place,
+        "executor": lease.executor or None,
+        "claimed_at": rounded(lease.claimed_at),
+        "ended_at": rounded(ended),
+        "duration_seconds": None if took is None else round(took, 3),
+        "supervisor": supervisor,
+        "age": ago(now - (ended if ended is not None else lease.claimed_at)),
+        "status": lease.outcome if lease.stage is Stage.FREE else lease.stage.value,
+        "took": None if took is None else f"{took:.1f}s",
+    }
+
+
+def public(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without what only the table needs."""
+    hidden = ("observed_age", "state_age", "action_name", "heartbeat_age", "collector_age", "downtime", "age", "status", "took")
+    keep_status = "heartbeat_age" in row  # a node's status is data
+    return {key: value for key, value in row.items() if key not in hidden or (key == "status" and keep_status)}

@@ -1,0 +1,79 @@
+"""What every command starts with: the store of this installation, and the worker that an argument names."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
+
+import click
+
+from supervisor.errors import NotFound, StoreUnreachable
+from supervisor.runtime import Runtime, make_runtime
+from supervisor.settings import Settings
+from supervisor.store import STORE_ERRORS, Index, check_server
+from supervisor.view import World, load_world
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Session:
+    """One command's access to the store."""
+
+    def __init__(self, data_dir: str | None, supervisor: str | None) -> None:
+        """Connect. Raises `UsageError` or `StoreUnreachable`."""
+        self.settings = Settings.from_env(data_dir=data_dir)
+        self.runtime: Runtime = make_runtime(self.settings)
+        check_server(self.runtime.store.client, self.settings)
+        self._only = supervisor
+
+    def indexes(self) -> Iterator[tuple[str, Index]]:
+        """Yield the supervisors that are asked about. Raises `NotFound` for an unknown or an empty store."""
+        names = self.runtime.store.supervisors()
+        if not names:
+            raise NotFound("no fleet has been applied here yet; run `fsmctl apply -f fleet.toml`")
+        if self._only is not None and self._only not in names:
+            raise NotFound(f"no supervisor {self._only!r}: expected one of {', '.join(names)}")
+        for name in names:
+            index = self.runtime.store.index(name) if self._only in (None, name) else None
+            if index is not None:
+                yield name, index
+
+    def worlds(self) -> Iterator[tuple[str, World]]:
+        """Yield each supervisor's world as it is now."""
+        now = self.runtime.store.now()
+        for name, index in self.indexes():
+            yield name, load_world(self.runtime, name, index, now)
+
+    def find(self, item: str) -> tuple[str, str]:
+        """Return (supervisor, place) of a worker id or `child/NAME`. Raises `NotFound` with a suggestion."""
+        known: list[str] = []
+        for name, index in self.indexes():
+            if item in index.places:
+                return name, index.places[item]
+            known += index.places
+        close = difflib.get_close_matches(item, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known)) or 'none'}"
+        raise NotFound(f"no worker or child {item!r}{hint}")
+
+
+def item_of(text: str) -> str:
+    """Return the id that `worker/ID`, `child/NAME` or a bare ID names."""
+    return text.removeprefix("worker/")
+
+
+def with_session(function: F) -> F:
+    """Give a command its session as first argument; Redis' errors become one sentence and exit code 5."""
+
+    @click.pass_context
+    @functools.wraps(function)
+    def command(context: click.Context, *args: Any, **kwargs: Any) -> Any:
+        options = context.find_root().obj
+        session = Session(options["data_dir"], options["supervisor"])
+        try:
+            return function(session, *args, **kwargs)
+        except STORE_ERRORS as error:
+            raise StoreUnreachable(f"Redis at {session.settings.shown_url} does not answer: {error}") from None
+
+    return cast("F", command)

@@ -1,0 +1,38 @@
+"""fsmctl set: the operator's wish."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from typing import cast
+
+import click
+
+from supervisor.cli.session import Session, item_of, with_session
+from supervisor.errors import Refused
+from workers.model import DesiredState
+
+_EPILOG = """\b
+Examples:
+  fsmctl set line-1-temperature stopped
+  fsmctl set line-1-temperature default    what the fleet file says counts again
+"""
+
+
+@click.command("set", epilog=_EPILOG)
+@click.argument("worker", metavar="ID")
+@click.argument("state", type=click.Choice(["running", "stopped", "default"]))
+@with_session
+def command(session: Session, worker: str, state: str) -> None:
+    """Want a worker running or stopped, whatever the fleet file says; `default` lifts that.
+
+    The wish survives `apply` and restarts.
+    """
+    item = item_of(worker)
+    supervisor, place = session.find(item)
+    if item.startswith("child/"):
+        raise Refused(f"{item} is a child: its desired state is always running; take it out of the fleet file instead")
+    wanted = None if state == "default" else cast("DesiredState", state)
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    session.runtime.store.set_override(supervisor, place, item, wanted, by)
+    click.echo(f"worker/{item} desired is {state}", err=True)

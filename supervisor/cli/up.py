@@ -1,0 +1,195 @@
+"""fsmctl up: everything on this host, in the foreground."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from supervisor import launch
+from supervisor.cli import rows
+from supervisor.cli.apply import apply_file
+from supervisor.clock import SystemClock
+from supervisor.fleet import Fleet, read_fleet
+from supervisor.launch import Part, Runner
+from supervisor.runtime import Runtime, make_runtime
+from supervisor.settings import URL_FILE, Settings, has_own_redis
+from supervisor.store import STORE_ERRORS, check_server
+from supervisor.view import load_world
+from workers.registry import built_in
+
+_REDIS_START = 10.0  # seconds for the private Redis to load its data and answer
+_EPILOG = """\b
+Examples:
+  fsmctl up --fleet compose/demo/fleet.toml
+  FSM_REDIS_URL=redis://10.0.0.5/0 fsmctl up --fleet plant.toml
+"""
+_PORT = click.IntRange(1, 65535)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ports:
+    """Where the parts listen, on loopback."""
+
+    redis: int
+    exporter: int
+    flower: int
+
+
+class Up:
+    """One run of `fsmctl up`, from the checks to the last process stopped."""
+
+    def __init__(self, settings: Settings, path: Path, ports: Ports) -> None:
+        """Check everything that can be checked before anything is started. Raises `SupervisorError`."""
+        self.private = not has_own_redis()
+        self.path = path
+        self.ports = ports
+        self.fleet = read_fleet(path, built_in())
+        pulse = min(settings.pulse, self.fleet.settings.tick_interval)
+        self.settings = dataclasses.replace(settings, pulse=pulse)
+        self.clock = SystemClock()
+        self.stop = threading.Event()
+        self.console = Console(stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        """Tell the person."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def run(self) -> None:
+        """Start, show, and stop in order whatever happened."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.stop.set())
+        with ExitStack() as stack:
+            stack.enter_context(launch.lock_data_dir(self.settings))
+            redis_part, url = self._redis()
+            self.settings = dataclasses.replace(self.settings, redis_url=url)
+            runner = Runner(self.settings, self.clock, self.say)
+            runner.clean_up()
+            self._check_ports()
+            stack.callback((self.settings.data_dir / URL_FILE).unlink, missing_ok=True)
+            stack.callback(self._stop, runner)
+            runtime = self._start_store(runner, redis_part)
+            apply_file(runtime, self.path)
+            for part in launch.parts_of(self.fleet, self.settings, self.ports.exporter, self.ports.flower):
+                runner.start(part)
+            self._tell()
+            self._show(runner, runtime)
+
+    def _redis(self) -> tuple[Part | None, str]:
+        if not self.private:
+            return None, Settings.from_env(data_dir=str(self.settings.data_dir)).redis_url
+        return launch.redis_part(self.settings, self.ports.redis)
+
+    def _check_ports(self) -> None:
+        wanted = [("metrics", self.ports.exporter, "--exporter-port"), ("Flower", self.ports.flower, "--flower-port")]
+        if self.private:
+            wanted.append(("the private Redis", self.ports.redis, "--redis-port"))
+        launch.check_ports(wanted)
+
+    def _start_store(self, runner: Runner, part: Part | None) -> Runtime:
+        if part is not None:
+            runner.start(part)
+        runtime = make_runtime(self.settings)
+        if part is not None:
+            launch.wait_until(runtime.store.answers, "the private Redis to answer", _REDIS_START, self.clock)
+        check_server(runtime.store.client, self.settings)
+        launch.write_private(self.settings.data_dir / URL_FILE, self.settings.redis_url + "\n")
+        return runtime
+
+    def _tell(self) -> None:
+        own = f"private, data in {self.settings.data_dir / 'redis'}" if self.private else "yours"
+        names = " ".join(
+            part.name for part in launch.parts_of(self.fleet, self.settings, self.ports.exporter, self.ports.flower)
+        )
+        self.say(f"supervisor {self.fleet.settings.name} runs, fleet from {self.path}")
+        self.say(f"  store    {self.settings.shown_url} ({own})")
+        self.say(f"  parts    {names}")
+        self.say(f"  output   {self.settings.data_dir / 'parts'}/*/output.log")
+        self.say(f"  metrics  http://127.0.0.1:{self.ports.exporter}/metrics")
+        self.say(f"  Flower   http://127.0.0.1:{self.ports.flower}")
+        self.say(f"  look     {_fsmctl(self.settings)} get workers | describe worker ID | events -f")
+        self.say("  stop     Ctrl-C")
+
+    def _show(self, runner: Runner, runtime: Runtime) -> None:
+        """Show the fleet live on a terminal, the parts' log lines otherwise."""
+        if not sys.stdout.isatty():
+            tail = launch.Tail(self.settings.data_dir, click.echo)
+            launch.run_until(self.stop, runner, tail.look)
+            tail.look()
+            return
+        with Live(fleet_table(runtime, self.fleet), console=Console(), auto_refresh=False) as live:
+            # messages of the runner go above the table
+            runner.say = live.console.print
+
+            def show() -> None:
+                live.update(fleet_table(runtime, self.fleet), refresh=True)
+
+            launch.run_until(self.stop, runner, show)
+        runner.say = self.say
+
+    def _stop(self, runner: Runner) -> None:
+        self.say("stopping")
+        runner.stop()
+        self.say("stopped; what is desired stays as it is")
+
+
+def _fsmctl(settings: Settings) -> str:
+    """Return how this installation's fsmctl is called from a second shell."""
+    program = Path(sys.argv[0])
+    name = str(program) if program.parent != Path() else "fsmctl"
+    default = Path(".fsm").resolve() == settings.data_dir
+    return name if default else f"{name} --data-dir {settings.data_dir}"
+
+
+def fleet_table(runtime: Runtime, fleet: Fleet) -> Table:
+    """Return the fleet as a picture of 80 columns; readable without colour."""
+    name = fleet.settings.name
+    table = Table(box=None, pad_edge=False, title_justify="left", expand=False)
+    for heading, width in (("WORKER", 20), ("NODE", 8), ("DESIRED", 8), ("STATE", 9), ("SEEN", 5), ("PID", 7), ("ACTION", 12)):
+        table.add_column(heading, no_wrap=True, max_width=width)
+    try:
+        index = runtime.store.index(name)
+        if index is None:
+            return table
+        world = load_world(runtime, name, index, runtime.store.now())
+    except STORE_ERRORS as error:
+        table.title = f"the store does not answer: {error}"
+        return table
+    table.title = f"circuit {world.breaker.state}  " + "  ".join(
+        f"{child.spec.name} {child.verdict.state}" for child in world.children
+    )
+    for row in rows.worker_rows(name, world):
+        cells = ("id", "node", "desired", "state", "observed_age", "pid", "action_name")
+        table.add_row(*(str(row[cell]) if row[cell] is not None else "-" for cell in cells), style=_STYLES.get(row["phase"]))
+    return table
+
+
+_STYLES = {"running": "green", "degraded": "yellow", "failed": "red", "unknown": "magenta"}
+
+
+@click.command("up", epilog=_EPILOG)
+@click.option("--fleet", "path", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Fleet file (TOML).")
+@click.option("--data-dir", metavar="DIR", help="Data folder; a second run goes on from it.  [default: .fsm]")
+@click.option("--redis-port", type=_PORT, default=7379, show_default=True, envvar="FSM_UP_REDIS_PORT", help="Port of the private Redis.")
+@click.option("--exporter-port", type=_PORT, default=9464, show_default=True, envvar="FSM_UP_EXPORTER_PORT", help="Port of /metrics.")
+@click.option("--flower-port", type=_PORT, default=5555, show_default=True, envvar="FSM_UP_FLOWER_PORT", help="Port of Flower.")
+@click.pass_context
+def command(
+    context: click.Context, path: Path, data_dir: str | None, redis_port: int, exporter_port: int, flower_port: int
+) -> None:
+    """Run everything here: Redis, beats, executors of every node of the fleet, exporter, Flower.
+
+    Without FSM_REDIS_URL a private Redis is started, on loopback. A part that dies is started again. Ctrl-C or SIGTERM
+    stops everything, supervised processes included; a second run goes on from the stored state.
+    """
+    settings = Settings.from_env(data_dir=data_dir or context.find_root().obj["data_dir"])
+    Up(settings, path, Ports(redis_port, exporter_port, flower_port)).run()
+

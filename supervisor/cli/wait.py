@@ -1,0 +1,104 @@
+"""fsmctl wait: until something is so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from supervisor.cli import rows
+from supervisor.cli.session import Session
+from supervisor.errors import NotFound, StoreUnreachable, SupervisorError, TimedOut
+from supervisor.runtime import Runtime
+from supervisor.store import STORE_ERRORS
+from workers.duration import Duration, ago
+
+_POLL = 0.2  # seconds between two looks
+_FIELDS = {"worker": ("state", "phase", "desired"), "child": ("verdict",), "circuit": ("state",)}
+_EPILOG = """\b
+Examples:
+  fsmctl wait worker/line-1-temperature --for state=running --timeout 60s
+  fsmctl wait child/broker --for verdict=ok
+  fsmctl wait circuit/plant-1 --for state=closed
+"""
+
+
+class _DurationType(click.ParamType):
+    """A duration as people write it."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Duration:
+        """Return the duration."""
+        if isinstance(value, Duration):
+            return value
+        try:
+            return Duration.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _parse(target: str, condition: str) -> tuple[str, str, str, str]:
+    kind, _, name = target.partition("/")
+    field, _, value = condition.partition("=")
+    if kind not in _FIELDS or not name:
+        raise click.UsageError(f"{target!r} is not something to wait for: expected worker/ID, child/NAME or circuit/SUPERVISOR")
+    if field not in _FIELDS[kind] or not value:
+        fields = " or ".join(f"{field}=VALUE" for field in _FIELDS[kind])
+        raise click.UsageError(f"{condition!r} cannot be waited for on a {kind}: expected {fields}")
+    return kind, name, field, value
+
+
+def _row(session: Session, kind: str, name: str) -> dict[str, Any]:
+    """Return the row of what is waited for. Raises `NotFound`."""
+    for supervisor, world in session.worlds():
+        if kind == "circuit" and supervisor == name:
+            return rows.circuit_row(supervisor, world)
+        if kind == "child" and (child := next((child for child in world.children if child.spec.name == name), None)):
+            return rows.child_row(supervisor, child, world)
+        subject = next((subject for subject in world.view.subjects if subject.id == name), None)
+        if kind == "worker" and subject is not None:
+            return rows.worker_row(supervisor, subject, world)
+    raise NotFound(f"no {kind} {name!r}; see `fsmctl get {'circuit' if kind == 'circuit' else 'workers'}`")
+
+
+def _look(options: dict[str, Any], kind: str, name: str) -> tuple[dict[str, Any] | None, SupervisorError | None]:
+    """Return the row, or why there is none yet; a name that an applied fleet does not have is an error at once."""
+    try:
+        session = Session(options["data_dir"], options["supervisor"])
+        runtime: Runtime = session.runtime
+        if not runtime.store.supervisors():
+            return None, NotFound("no fleet has been applied here yet")
+        return _row(session, kind, name), None
+    except StoreUnreachable as error:
+        return None, error
+    except STORE_ERRORS as error:
+        return None, StoreUnreachable(f"Redis does not answer: {error}")
+
+
+@click.command("wait", epilog=_EPILOG)
+@click.argument("target")
+@click.option("--for", "condition", required=True, metavar="FIELD=VALUE", help="worker: state, phase, desired; child: verdict; circuit: state.")
+@click.option("--timeout", type=_DurationType(), default="60s", show_default=True, help="How long at most.")
+@click.pass_context
+def command(context: click.Context, target: str, condition: str, timeout: Duration) -> None:
+    """Wait until a worker, child or circuit is as wanted; exit code 6 when it is not in time.
+
+    A store that does not answer yet is waited for too.
+    """
+    kind, name, field, value = _parse(target, condition)
+    from supervisor.clock import SystemClock  # the session comes and goes with the store; the clock stays
+
+    clock = SystemClock()
+    start = clock.monotonic()
+    seen = "nothing"
+    while True:
+        row, error = _look(context.find_root().obj, kind, name)
+        if row is not None:
+            seen = f"{field}={row[field]}" + (f" ({row['reason']})" if row.get("reason") else "")
+            if row[field] == value:
+                click.echo(f"{target} {field}={value} after {ago(clock.monotonic() - start)}", err=True)
+                return
+        if clock.monotonic() - start >= timeout:
+            raise error or TimedOut(f"{target} was not {condition} within {timeout}: seen {seen}")
+        clock.sleep(_POLL)

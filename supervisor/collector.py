@@ -1,0 +1,315 @@
+"""The collector of a node: observes its workers and children, all the time, whatever else is down.
+
+A process of its own (`python -m supervisor.collector NODE`, or `fsmctl collector NODE`), brought along by the node's
+executor. Every target is looked at in a task of its own with a timeout, so that one that hangs delays nobody. It never
+asks whether a circuit is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import psutil
+
+from supervisor import health
+from supervisor.attendant import heartbeat_file
+from supervisor.errors import BadDocument, SupervisorError
+from supervisor.logs import configure, logger
+from supervisor.model import HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
+from supervisor.runtime import Runtime, make_runtime
+from supervisor.settings import Settings
+from supervisor.store import STORE_ERRORS, Index, decode
+from supervisor.targets import folder_of, target_of
+from workers.drivers.process import look
+from workers.model import Desired, Document, Identity, Observed
+from workers.registry import UnknownWorkerType
+
+log = logger("supervisor.collector")
+
+_LOOK_TIMEOUT = 3.0  # seconds for one look at one worker
+_ASK_TIMEOUT = 1.0  # seconds that the wait for an asked observation takes at most
+_SAVE_EVERY = 0.05  # seconds in which observations are gathered into one write
+_RESTLESS = frozenset(  # fields that change with every look and are no news
+    {"collected_at", "started_at", "last_exit", "messages_in", "messages_out", "messages_in_per_second", "passes"}
+    | {"messages_out_per_second"}
+)
+
+
+@dataclass
+class Watched:
+    """One supervisor as this node sees it: what is placed here, and what was seen last."""
+
+    index: Index
+    texts: dict[str, dict[str, str | None]]
+    seen: dict[str, Document] = field(default_factory=dict)
+    due: dict[str, float] = field(default_factory=dict)
+
+
+class RedisTime:
+    """Redis' clock, kept between measurements by the monotonic clock; this host's clock of day does not matter."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Measure nothing yet."""
+        self._runtime = runtime
+        self._offset = 0.0
+        self.skew = 0.0
+
+    def measure(self) -> None:
+        """Measure the offset over one round trip. Redis' errors pass through."""
+        clock = self._runtime.clock
+        before = clock.monotonic()
+        now = self._runtime.store.now()
+        after = clock.monotonic()
+        self._offset = now - (before + after) / 2
+        self.skew = round(clock.now() - (now + (after - before) / 2), 3)
+
+    def now(self) -> float:
+        """Return Redis' time, epoch seconds."""
+        return self._runtime.clock.monotonic() + self._offset
+
+
+class Collector:
+    """Observes everything placed on one node, for every supervisor of the installation."""
+
+    def __init__(self, runtime: Runtime, node: str) -> None:
+        """Prepare to observe for `node`."""
+        self._runtime = runtime
+        self._node = node
+        self._time = RedisTime(runtime)
+        self._watched: dict[str, Watched] = {}
+        self._looks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._unsaved: dict[str, dict[str, Document]] = {}
+        self._news: set[str] = set()
+        self._away = False
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Observe until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        parts = [self._observe_forever(), self._save_forever(), self._asks_forever(), self._alive_forever()]
+        tasks = [asyncio.create_task(part) for part in parts]
+        stopped = asyncio.create_task(self._stop.wait())
+        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in [*tasks, *self._looks.values()]:
+            task.cancel()
+        for task in done - {stopped}:
+            task.result()  # a part that ended by itself failed: say so and exit; the executor starts us again
+
+    async def _alive_forever(self) -> None:
+        """Touch the local heartbeat; a loop that hangs does not, and is replaced by the executor."""
+        file = heartbeat_file(self._runtime.settings.data_dir, self._node)
+        text = f"{os.getpid()} {psutil.Process().create_time()}"
+        while True:
+            file.write_text(text)
+            await asyncio.sleep(1.0)
+
+    async def _observe_forever(self) -> None:
+        """Read what is placed here, and start the looks that are due."""
+        reread = 0.0
+        while True:
+            now = self._runtime.clock.monotonic()
+            if now >= reread:
+                reread = now + 1.0
+                await self._guarded(self._read)
+            for supervisor, watched in self._watched.items():
+                for item, due in watched.due.items():
+                    if due <= now and (supervisor, item) not in self._looks:
+                        watched.due[item] = now + watched.index.settings.observation_interval
+                        self._start_look(supervisor, item)
+            await asyncio.sleep(0.05)
+
+    async def _guarded(self, call: object) -> None:
+        """Run a blocking call on the store in a thread; say once that Redis went away, and once that it is back."""
+        try:
+            await asyncio.to_thread(call)  # type: ignore[arg-type]  # a plain callable without arguments
+        except STORE_ERRORS as error:
+            if not self._away:
+                log.warning("The store does not answer", event_name="store.away", node=self._node, error=str(error))
+            self._away = True
+            await asyncio.sleep(0.5)
+            return
+        if self._away:
+            log.info("The store answers again", event_name="store.back", node=self._node)
+        self._away = False
+
+    def _read(self) -> None:
+        """Read the index and the documents of what is placed here."""
+        store = self._runtime.store
+        self._time.measure()
+        found: dict[str, Watched] = {}
+        for supervisor in store.supervisors():
+            index = store.index(supervisor)
+            if index is None:
+                continue
+            here = [(item, place) for item, place in index.places.items() if place == self._node]
+            texts = {item: kinds for item, _, kinds in store.read_worker(supervisor, here)}
+            before = self._watched.get(supervisor)
+            seen = before.seen if before else {}
+            due = {item: before.due.get(item, 0.0) if before else 0.0 for item in texts}
+            found[supervisor] = Watched(index, texts, {item: seen[item] for item in texts if item in seen}, due)
+        self._watched = found
+
+    def _start_look(self, supervisor: str, item: str) -> None:
+        """Look at one item. While that look runs no other is started: an item that is due again stays due."""
+        key = (supervisor, item)
+        task = asyncio.create_task(self._look(supervisor, item))
+        self._looks[key] = task
+        task.add_done_callback(lambda _: self._looks.pop(key, None))
+
+    async def _look(self, supervisor: str, item: str) -> None:
+        watched = self._watched[supervisor]
+        collected_at = self._time.now()
+        previous = watched.seen.get(item)
+        try:
+            async with asyncio.timeout(_LOOK_TIMEOUT):
+                seen = await self._see(supervisor, watched.texts[item], item, previous, collected_at)
+        except TimeoutError:
+            seen = _unknown(item, collected_at, previous, "probe timed out")
+        except (OSError, ValueError, TypeError, KeyError, BadDocument, UnknownWorkerType) as error:
+            seen = _unknown(item, collected_at, previous, f"{type(error).__name__}: {error}"[:300])
+        if watched is self._watched.get(supervisor) or item in self._watched.get(supervisor, watched).texts:
+            self._keep(supervisor, item, seen)
+
+    async def _see(
+        self, supervisor: str, texts: Mapping[str, str | None], item: str, previous: Document | None, collected_at: float
+    ) -> Document:
+        """Look at a worker by its type, or at a child by its check."""
+        keys = self._runtime.store.keys(supervisor)
+        desired = texts["desired"] or "null"
+        if texts["identity"] is None:
+            spec = decode(desired, ChildSpec, keys.desired(self._node, item))
+            folder = folder_of(self._runtime.settings.data_dir, supervisor, self._node, item)
+            return await see_child(spec, folder, previous, collected_at)
+        identity = decode(texts["identity"], Identity, keys.identity(self._node, item))
+        wanted = decode(desired, Desired, keys.desired(self._node, item))
+        kind, target = target_of(self._runtime, identity, wanted)
+        return await kind.observe(target, previous if isinstance(previous, Observed) else None, collected_at)
+
+    def _keep(self, supervisor: str, item: str, seen: Document) -> None:
+        watched = self._watched[supervisor]
+        before = watched.seen.get(item)
+        watched.seen[item] = seen
+        self._unsaved.setdefault(supervisor, {})[item] = seen
+        if before is None or news(before) != news(seen):
+            self._news.add(supervisor)
+
+    async def _save_forever(self) -> None:
+        """Write what was seen in batches, and the collector's own heartbeat."""
+        last = 0.0
+        while True:
+            await asyncio.sleep(_SAVE_EVERY)
+            now = self._runtime.clock.monotonic()
+            if self._unsaved or now - last >= HEARTBEAT_INTERVAL:
+                last = now
+                await self._guarded(self._save)
+
+    def _save(self) -> None:
+        """Write; what could not be written is dropped, the next look is newer."""
+        unsaved, self._unsaved = self._unsaved, {}
+        news_of, self._news = self._news, set()
+        for supervisor, watched in self._watched.items():
+            observed = unsaved.get(supervisor, {})
+            heartbeat = CollectorDocument(
+                node=self._node,
+                pid=os.getpid(),
+                at=self._time.now(),
+                observed=len(watched.texts),
+                clock_skew=self._time.skew,
+            )
+            self._runtime.store.save_observations(supervisor, self._node, observed, heartbeat, supervisor in news_of)
+
+    async def _asks_forever(self) -> None:
+        """Look at once at what an ended action asks for."""
+        while True:
+            await self._guarded(self._wait_for_ask)
+            if not self._watched:
+                await asyncio.sleep(0.2)
+
+    def _wait_for_ask(self) -> None:
+        places = [(supervisor, self._node) for supervisor in self._watched]
+        asked = self._runtime.store.wait_for_ask(places, _ASK_TIMEOUT)
+        if asked is not None and asked[1] in self._watched[asked[0]].due:
+            self._watched[asked[0]].due[asked[1]] = 0.0
+
+
+async def see_child(spec: ChildSpec, folder: Path, previous: Document | None, collected_at: float) -> ChildObserved:
+    """Look at a child: its process if it is ours, then its check. Raises OSError or ValueError for an unreadable holder."""
+    before = previous if isinstance(previous, ChildObserved) else None
+    seen = look(folder) if spec.process is not None else None
+    ended = seen.last_exit(collected_at) if seen is not None else None
+    base = ChildObserved(
+        collected_at=collected_at,
+        started=seen is None or seen.pid is not None or (ended is not None and not ended.requested),
+        pid=seen.pid if seen else None,
+        start_ticks=seen.start_ticks if seen else 0,
+        started_at=collected_at - seen.age if seen and seen.age is not None else None,
+        log=str(folder / "output.log") if seen else "",
+    )
+    failures = before.failures if before else 0
+    if seen is not None and seen.pid is None:
+        return msgspec.structs.replace(base, failures=failures + 1, error=ended.words() if ended else "not started")
+    try:
+        await health.probe(spec)
+    except health.CheckFailed as error:
+        return msgspec.structs.replace(base, failures=failures + 1, error=str(error))
+    return msgspec.structs.replace(base, passes=(before.passes if before else 0) + 1)
+
+
+def _unknown(item: str, collected_at: float, previous: Document | None, error: str) -> Document:
+    """Return a fresh observation that knows nothing but why."""
+    if isinstance(previous, ChildObserved) or item.startswith("child/"):
+        failures = previous.failures if isinstance(previous, ChildObserved) else 0
+        return ChildObserved(collected_at=collected_at, failures=failures + 1, error=f"unknown: {error}")
+    return Observed(collected_at=collected_at, error=error)
+
+
+def news(document: Document) -> dict[str, object]:
+    """Return what of an observation matters to a tick: all but what changes with every look."""
+    plain = msgspec.structs.asdict(document)
+    return {name: value for name, value in plain.items() if name not in _RESTLESS}
+
+
+def lock_node(data_dir: Path, node: str) -> IO[str] | None:
+    """Return the locked file that makes this the node's only collector, or None if there is one."""
+    folder = data_dir / "nodes" / node
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = (folder / "collector.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def main(node: str) -> int:
+    """Run the collector of `node`; return the exit code: 0 after a stop, 7 when another one lives."""
+    settings = Settings.from_env()
+    configure(settings.log_format, settings.log_level)
+    lock = lock_node(settings.data_dir, node)
+    if lock is None:
+        log.error("Another collector of this node lives", event_name="collector.refused", node=node)
+        return 7
+    with lock:
+        log.info("Collector started", event_name="collector.started", node=node, pid=os.getpid())
+        asyncio.run(Collector(make_runtime(settings), node).run())
+        log.info("Collector stopped", event_name="collector.stopped", node=node, pid=os.getpid())
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1]))
+    except SupervisorError as error:
+        sys.exit(f"error: {error}")

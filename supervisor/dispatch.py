@@ -1,0 +1,208 @@
+"""Claims a batch of actions in one script, then publishes their messages in one batch. Nothing else writes a claim.
+
+The order is part of the promise: first the lease, then the message. A claim whose message is lost reaches its deadline;
+a message without a claim is refused by `begin`.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from actions.model import Action
+from actions.registry import params_of
+from supervisor.breaker import Breaker
+from supervisor.keys import POOL, SUPERVISOR, queue_of
+from supervisor.model import HARD_KILL_AFTER, QUEUED_TTL, TICK_LEASE
+from supervisor.store import Store, encode
+from workers.model import Status
+
+BATCH = 500  # items per script call and per pipeline
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A wish to run an action for a worker or child, with what it was decided on."""
+
+    action: Action
+    reason: str
+    last_token: str
+    generation: int
+    action_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a tick writes about one worker or child: a status, an event, a claim, or several of these."""
+
+    id: str
+    place: str
+    status: Status | None = None
+    event: Sequence[str] = ()
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """What the batch was decided under, and the new circuit if it changes."""
+
+    generation: int
+    breaker: Breaker | None = None
+    counters: Sequence[tuple[str, int]] = ()
+    events: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
+class Message:
+    """An action on its way to an executor. It names what to run and under which lease; commands never travel."""
+
+    supervisor: str
+    place: str
+    worker_id: str
+    action: str
+    action_id: str
+    token: str
+    params: dict[str, object]
+    timeout: float
+    queue: str
+
+
+class Publish(Protocol):
+    """Puts messages into their queues in one batch."""
+
+    def __call__(self, messages: Sequence[Message]) -> None:
+        """Publish all or raise."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of a batch. `late`: the tick lease was no longer ours and nothing was done."""
+
+    messages: list[Message]
+    refused: dict[str, str]
+    late: bool = False
+
+
+def apply(store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item]) -> Applied:
+    """Write a plan in batches; the circuit goes with the first. Returns the claims that were granted, not yet published."""
+    done = Applied([], {})
+    for first in range(0, max(1, len(items)), BATCH):
+        part = items[first : first + BATCH]
+        answer = _apply_batch(store, supervisor, tick_id, circuit, part)
+        if answer[0] != "applied":
+            return Applied(done.messages, {**done.refused, **{item.id: answer[0] for item in part}}, late=True)
+        for item, token in zip(part, answer[1:], strict=True):
+            if item.claim is None:
+                continue
+            if token.startswith("refused:"):
+                done.refused[item.id] = token
+            else:
+                done.messages.append(_message(supervisor, item, item.claim, token))
+        generation = circuit.breaker.generation if circuit.breaker else circuit.generation
+        circuit = Circuit(generation)
+    return done
+
+
+def _apply_batch(store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item]) -> list[str]:
+    keys = store.keys(supervisor)
+    names = [keys.tick, keys.circuit, keys.generations, keys.counters(SUPERVISOR), keys.events(SUPERVISOR)]
+    for item in items:
+        names += [
+            keys.lease(item.place, item.id),
+            keys.status(item.place, item.id),
+            keys.counters(item.place),
+            keys.events(item.place),
+        ]
+    batch: dict[str, object] = {
+        "circuit_generation": circuit.generation,
+        "counters": list(circuit.counters),
+        "events": list(circuit.events),
+        "items": [_item(item) for item in items],
+    }
+    if circuit.breaker is not None:
+        batch["circuit"] = encode(circuit.breaker)
+    answer: list[str] = store.scripts.run("apply", names, [tick_id, TICK_LEASE, msgspec.json.encode(batch).decode()])
+    return answer
+
+
+def _item(item: Item) -> dict[str, object]:
+    """Return an item as apply.lua reads it."""
+    plain: dict[str, object] = {"id": item.id}
+    if item.status is not None:
+        plain["status"] = encode(item.status)
+    if item.event:
+        plain["event"] = list(item.event)
+    if item.claim is not None:
+        claim = item.claim
+        lease = {
+            "schema": 1,
+            "worker_id": item.id,
+            "action": claim.action.name,
+            "action_id": claim.action_id,
+            "reason": claim.reason,
+        }
+        plain["claim"] = {"token": claim.last_token, "generation": claim.generation, "ttl": QUEUED_TTL, "lease": lease}
+    return plain
+
+
+def _message(supervisor: str, item: Item, claim: Claim, token: str) -> Message:
+    action = claim.action
+    return Message(
+        supervisor=supervisor,
+        place=item.place,
+        worker_id=item.id,
+        action=action.name,
+        action_id=claim.action_id,
+        token=token,
+        params=params_of(action),
+        timeout=action.timeout,
+        queue=queue_of(POOL if action.runs_on == "pool" else item.place),
+    )
+
+
+def celery_publisher(app: Any, task_name: str) -> Publish:
+    """Return a `Publish` over a Celery app: ordinary protocol 2 messages, pipelined by kombu's `Producer.batch`.
+
+    People see the action's own name (`shadow`) and readable arguments in Flower and in Celery's logs.
+    """
+
+    def publish(messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        with app.producer_pool.acquire(block=True) as producer, producer.batch(max_size=BATCH):
+            for message in messages:
+                _publish_one(app, producer, task_name, message)
+
+    return publish
+
+
+def _publish_one(app: Any, producer: Any, task_name: str, message: Message) -> None:
+    kwargs = {name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "token", "params")}
+    task = app.amqp.as_task_v2(
+        message.action_id,
+        task_name,
+        args=(),
+        kwargs=kwargs,
+        time_limit=message.timeout + HARD_KILL_AFTER,
+        soft_time_limit=message.timeout,
+        shadow=f"actions.{message.action}",
+        argsrepr=f"({message.worker_id})",
+        kwargsrepr=json.dumps(message.params),
+        ignore_result=True,
+    )
+    lease = {name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "action_id", "token")}
+    producer.publish(
+        task.body,
+        exchange="",
+        routing_key=message.queue,
+        headers={**task.headers, "fsm_lease": lease},
+        serializer="json",
+        retry=False,
+        delivery_mode=2,
+        **task.properties,
+    )

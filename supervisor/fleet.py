@@ -1,0 +1,371 @@
+"""Reads a fleet file: TOML in, typed documents out, or one error with file, table, key, the value seen and what was expected."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+import msgspec
+
+from supervisor.errors import UsageError
+from supervisor.keys import RESERVED_PLACES
+from supervisor.model import Check, CheckType, ChildSpec, Runbook, SupervisorSettings
+from workers.duration import Duration
+from workers.model import Desired, DesiredState
+from workers.process.config import ProcessConfig
+from workers.registry import WorkerRegistry
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Address = Annotated[str, msgspec.Meta(pattern=r"^[^:/\s]+:\d{1,5}$")]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+T = TypeVar("T")
+
+
+class FleetError(UsageError):
+    """A fleet file that is refused whole; what runs keeps running."""
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the file's tables: an unknown key is an error, not a wish."""
+
+
+class _Supervisor(_Table, frozen=True, kw_only=True):
+    name: Name
+    tick_interval: Duration = Duration(1.0)
+    observation_interval: Duration = Duration(5.0)
+    max_attempts: Positive = 5
+    nodes: tuple[Name, ...] = ()
+
+
+class _Check(_Table, frozen=True, kw_only=True):
+    address: Address | None = None
+    path: str = "/"
+    timeout: Duration = Duration(1.0)
+    failures: Positive = 1
+
+
+class _Runbook(_Table, frozen=True, kw_only=True):
+    url: str
+    steps: tuple[str, ...] = ()
+
+
+class _Child(_Table, frozen=True, kw_only=True):
+    name: Name
+    type: CheckType
+    node: Name
+    check: _Check = _Check()
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    cwd: str = "."
+    stop_signal: str = "TERM"
+    stop_timeout: Duration = Duration(10.0)
+    start_grace: Duration = Duration(5.0)
+    runbook: _Runbook | None = None
+
+
+class _Worker(_Table, frozen=True, kw_only=True):
+    id: Name
+    type: str
+    node: Name
+    desired: DesiredState = "running"
+    depends_on: tuple[str, ...] = ()
+    config: dict[str, Any] = {}
+
+
+class _File(_Table, frozen=True, kw_only=True):
+    supervisor: _Supervisor
+    children: tuple[_Child, ...] = ()
+    workers: tuple[_Worker, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorkerEntry:
+    """A worker of the file: who it is and what is wanted of it."""
+
+    id: str
+    type: str
+    node: str
+    desired: Desired
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A fleet file that has passed every check."""
+
+    settings: SupervisorSettings
+    children: tuple[ChildSpec, ...]
+    workers: tuple[WorkerEntry, ...]
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Return the nodes declared or used, in order of appearance."""
+        used = [child.node for child in self.children] + [worker.node for worker in self.workers]
+        return tuple(dict.fromkeys([*self.settings.nodes, *used]))
+
+
+def read_fleet(path: Path, types: WorkerRegistry, known_nodes: Iterable[str] = ()) -> Fleet:
+    """Read and check a fleet file.
+
+    `known_nodes` are the nodes that may be named when the file declares none itself; empty: any may.
+    Raises `FleetError`.
+    """
+    raw = _parse(path)
+    file = _convert(raw, _File, path)
+    reader = _Reader(path, file, types, frozenset(file.supervisor.nodes or known_nodes))
+    return reader.read()
+
+
+def config_id(config: msgspec.Struct) -> str:
+    """Return a digest that changes exactly when the configuration does."""
+    encoded = msgspec.json.encode(config, enc_hook=float, order="sorted")
+    return hashlib.sha256(encoded).hexdigest()[:12]
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FleetError(f"{path}: cannot be read: {error.strerror}; expected a fleet file in TOML") from None
+    except UnicodeDecodeError as error:
+        raise FleetError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}); expected TOML") from None
+    if not text.strip():
+        raise FleetError(f"{path}: is empty; expected at least a [supervisor] table with a name")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FleetError(f"{path}: is not TOML: {error}") from None
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Duration:
+        return Duration.parse(value)
+    raise TypeError(f"{kind} does not occur in a fleet file")
+
+
+def _convert(raw: object, kind: type[T], path: Path, inside: str = "$", whole: object = None) -> T:
+    """Convert `raw`, which stands at `inside` of the `whole` file; turn an error into one about a place in the file."""
+    try:
+        return msgspec.convert(raw, kind, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        message, _, at = str(error).partition(" - at `")
+        where = inside + at.rstrip("`").removeprefix("$")
+        raise FleetError(_complaint(path, raw if whole is None else whole, where, message, kind)) from None
+
+
+def _complaint(path: Path, whole: object, where: str, message: str, kind: type[object]) -> str:
+    """Say where in the file, what is there, and what was expected."""
+    if (key := re.search(r"unknown field `(.+)`", message)) is not None:
+        seen = _value_at(whole, f"{where}.{key[1]}")
+        expected = f"expected one of {', '.join(_fields(kind, where))}"
+        return f"{path}: {_place(whole, where)}: unknown key {key[1]!r} (value {seen!r}); {expected}"
+    if (key := re.search(r"missing required field `(.+)`", message)) is not None:
+        return f"{path}: {_place(whole, where)}: key {key[1]!r} is missing; expected it to be set"
+    seen = _value_at(whole, where)
+    if message.startswith("Invalid enum value"):
+        message = f"expected one of {', '.join(_CHOICES[where.rpartition('.')[2]])}"
+    return f"{path}: {_place(whole, where)}: value {seen!r}: {message[:1].lower()}{message[1:]}"
+
+
+_CHOICES = {"desired": get_args(DesiredState), "type": get_args(CheckType)}
+
+
+def _fields(kind: type[object], where: str) -> tuple[str, ...]:
+    """Return the keys that the table at `where` may have, sorted; `kind` is what `where` was to become."""
+    tables = {"supervisor": _Supervisor, "children": _Child, "workers": _Worker, "check": _Check, "runbook": _Runbook}
+    names = [str(step) for step in _steps(where) if isinstance(step, str)]
+    table = tables.get(names[-1], kind) if names else kind
+    return tuple(sorted(field.encode_name for field in msgspec.structs.fields(table)))
+
+
+def _steps(where: str) -> Iterator[str | int]:
+    for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", where):
+        yield name if name else int(index)
+
+
+def _value_at(whole: object, where: str) -> object:
+    """Return what stands at a path like `$.workers[0].config.env`; for a place inside a map, the map."""
+    value = whole
+    for step in _steps(where):
+        try:
+            value = value[step]  # type: ignore[index]  # walking a document of unknown shape; misses are handled
+        except (KeyError, IndexError, TypeError):
+            return value
+    return value
+
+
+def _place(whole: object, where: str) -> str:
+    """Return the table and key as the reader sees them: `[[workers]] number 2 (id "a"), key config.env`."""
+    steps = list(_steps(where))
+    if not steps:
+        return "top level"
+    table = str(steps.pop(0))
+    if not steps or not isinstance(steps[0], int):
+        return f"[{table}]" + (f", key {_key(steps)}" if steps else "")
+    number = int(steps.pop(0))
+    entry = _value_at(whole, f"$.{table}[{number}]")
+    label = next((f" ({key} {entry[key]!r})" for key in ("id", "name") if isinstance(entry, dict) and key in entry), "")
+    return f"[[{table}]] number {number + 1}{label}" + (f", key {_key(steps)}" if steps else "")
+
+
+def _key(steps: Iterable[str | int]) -> str:
+    return ".".join(str(step) for step in steps)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns the tables of one file into documents, with the checks that need more than one key."""
+
+    path: Path
+    file: _File
+    types: WorkerRegistry
+    nodes: frozenset[str]
+
+    def read(self) -> Fleet:
+        """Return the fleet. Raises `FleetError`."""
+        self._unique("children", "name", [child.name for child in self.file.children])
+        self._unique("workers", "id", [worker.id for worker in self.file.workers])
+        children = tuple(self._child(number, child) for number, child in enumerate(self.file.children))
+        workers = tuple(self._worker(number, worker) for number, worker in enumerate(self.file.workers))
+        self._dependencies()
+        return Fleet(self._settings(), children, workers)
+
+    def _fail(self, table: str, number: int, label: str, key: str, value: object, expected: str) -> FleetError:
+        return FleetError(f"{self.path}: [[{table}]] number {number + 1} ({label}), key {key}: value {value!r}: {expected}")
+
+    def _settings(self) -> SupervisorSettings:
+        table = self.file.supervisor
+        for key, least in (("tick_interval", 0.05), ("observation_interval", 0.1)):
+            value = getattr(table, key)
+            if value < least:
+                raise FleetError(f"{self.path}: [supervisor], key {key}: value '{value}': expected at least {Duration(least)}")
+        if table.observation_interval >= 10:
+            seen = str(table.observation_interval)
+            raise FleetError(
+                f"{self.path}: [supervisor], key observation_interval: value {seen!r}: expected less than 10s, "
+                "the age at which an observation is too old to act on"
+            )
+        return SupervisorSettings(
+            name=table.name,
+            tick_interval=float(table.tick_interval),
+            observation_interval=float(table.observation_interval),
+            max_attempts=table.max_attempts,
+            nodes=table.nodes,
+            source=str(self.path),
+        )
+
+    def _unique(self, table: str, key: str, names: list[str]) -> None:
+        for number, name in enumerate(names):
+            first = names.index(name)
+            if first != number:
+                expected = f"expected a name of its own; number {first + 1} has it already"
+                raise self._fail(table, number, f"{key} {name!r}", key, name, expected)
+
+    def _node(self, table: str, number: int, label: str, node: str) -> None:
+        if node in RESERVED_PLACES:
+            expected = f"expected a node's name; {' and '.join(RESERVED_PLACES)} mean something else here"
+            raise self._fail(table, number, label, "node", node, expected)
+        if self.nodes and node not in self.nodes:
+            expected = f"unknown node; expected one of {', '.join(sorted(self.nodes))} (or add it to [supervisor] nodes)"
+            raise self._fail(table, number, label, "node", node, expected)
+
+    def _child(self, number: int, child: _Child) -> ChildSpec:
+        label = f"name {child.name!r}"
+        self._node("children", number, label, child.node)
+        if child.type != "process" and child.check.address is None:
+            expected = f'expected the "HOST:PORT" that a check of type {child.type} asks'
+            raise self._fail("children", number, label, "check.address", None, expected)
+        if child.type == "process" and not child.command:
+            raise self._fail("children", number, label, "command", [], "expected the command that this process child is")
+        process = self._process(number, child)
+        check = child.check
+        return ChildSpec(
+            name=child.name,
+            type=child.type,
+            node=child.node,
+            check=Check(
+                address=check.address or "", path=check.path, timeout=float(check.timeout), failures=check.failures
+            ),
+            process=process,
+            config_id=config_id(process) if process else "",
+            start_grace=float(child.start_grace),
+            runbook=Runbook(url=child.runbook.url, steps=child.runbook.steps) if child.runbook else Runbook(),
+        )
+
+    def _process(self, number: int, child: _Child) -> ProcessConfig | None:
+        if not child.command:
+            return None
+        keys = ("command", "env", "cwd", "stop_signal", "stop_timeout")
+        whole = {"children": [None] * number + [msgspec.to_builtins(child, enc_hook=str)]}
+        raw = {key: whole["children"][number][key] for key in keys}
+        return self._absolute(_convert(raw, ProcessConfig, self.path, f"$.children[{number}]", whole))
+
+    def _absolute(self, config: T) -> T:
+        """Resolve a process' working directory, which a file gives relative to itself."""
+        if not isinstance(config, ProcessConfig):
+            return config
+        return msgspec.structs.replace(config, cwd=str((self.path.parent / config.cwd).resolve()))
+
+    def _worker(self, number: int, worker: _Worker) -> WorkerEntry:
+        label = f"id {worker.id!r}"
+        if worker.type not in self.types.names():
+            expected = f"unknown worker type; expected one of {', '.join(self.types.names())}"
+            raise self._fail("workers", number, label, "type", worker.type, expected)
+        self._node("workers", number, label, worker.node)
+        kind = self.types.get(worker.type)
+        whole = {"workers": [None] * number + [{"id": worker.id, "config": worker.config}]}
+        config = self._absolute(
+            _convert(worker.config, kind.config_type, self.path, f"$.workers[{number}].config", whole)
+        )
+        desired = Desired(
+            state=worker.desired,
+            config=msgspec.to_builtins(config, enc_hook=float),
+            config_id=config_id(config),
+            depends_on=worker.depends_on,
+        )
+        return WorkerEntry(worker.id, worker.type, worker.node, desired)
+
+    def _dependencies(self) -> None:
+        children = {child.name for child in self.file.children}
+        ids = {worker.id for worker in self.file.workers}
+        for number, worker in enumerate(self.file.workers):
+            for name in worker.depends_on:
+                if name in children and name in ids:
+                    expected = f"{name!r} names a child and a worker; rename one of them"
+                    raise self._fail("workers", number, f"id {worker.id!r}", "depends_on", name, expected)
+                if name not in children and name not in ids:
+                    expected = f"expected a child or worker of this file: one of {', '.join(sorted(children | ids))}"
+                    raise self._fail("workers", number, f"id {worker.id!r}", "depends_on", name, expected)
+        graph = {worker.id: [name for name in worker.depends_on if name in ids] for worker in self.file.workers}
+        self._no_cycle(graph)
+
+    def _no_cycle(self, graph: dict[str, list[str]]) -> None:
+        cycle = find_cycle(graph)
+        if cycle:
+            number = list(graph).index(cycle[0])
+            seen = " -> ".join([*cycle, cycle[0]])
+            expected = "depends_on runs in a circle; expected an order in which workers can start"
+            raise self._fail("workers", number, f"id {cycle[0]!r}", "depends_on", seen, expected)
+
+
+def find_cycle(graph: dict[str, list[str]]) -> list[str]:
+    """Return the members of one cycle in order, or [] when there is none."""
+    done: set[str] = set()
+
+    def search(name: str, trail: list[str]) -> list[str]:
+        if name in trail:
+            return trail[trail.index(name) :]
+        if name in done:
+            return []
+        for other in graph.get(name, ()):
+            found = search(other, [*trail, name])
+            if found:
+                return found
+        done.add(name)
+        return []
+
+    return next((cycle for name in graph if (cycle := search(name, []))), [])

@@ -1,0 +1,117 @@
+"""Every Redis key, with its type, its owner, its readers, and what bounds it. Pure.
+
+Form: `{namespace}:{supervisor}:{place}:{kind}[:{id}]`. A place is a node's name, `pool` for floating workers, or
+`supervisor` for what belongs to the control loop itself, so that one node can be given exactly its own keys.
+A worker's id stands for itself; a child's is `child/NAME`. Celery's keys start with `{namespace}:celery:`.
+`docs/redis.md` is this file as a table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SUPERVISOR = "supervisor"  # the place of the control loop
+POOL = "pool"  # the place of floating workers
+RESERVED_PLACES = (SUPERVISOR, POOL)
+CHILD_PREFIX = "child/"
+EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
+ASKS_CAP = 1_000  # observations asked for and not yet made, per place (LTRIM)
+
+
+def queue_of(place: str) -> str:
+    """Return the Celery queue whose executors act for a place."""
+    return "actions" if place == POOL else f"actions.{place}"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one supervisor."""
+
+    namespace: str
+    supervisor: str
+
+    def _key(self, place: str, kind: str, item: str = "") -> str:
+        return ":".join((self.namespace, self.supervisor, place, kind, *([item] if item else [])))
+
+    @property
+    def settings(self) -> str:
+        """STRING SupervisorSpec; written by apply; read by all. One."""
+        return self._key(SUPERVISOR, "settings")
+
+    @property
+    def index(self) -> str:
+        """HASH id → place of all workers and children; written by apply and forget; read by all. One field each."""
+        return self._key(SUPERVISOR, "index")
+
+    @property
+    def generations(self) -> str:
+        """HASH id → number of changes of desired; written by apply, set, forget; a claim's guard. One field each."""
+        return self._key(SUPERVISOR, "generations")
+
+    @property
+    def tick(self) -> str:
+        """STRING TickDocument: the tick lease and the last report; written by gate, apply and finish. One."""
+        return self._key(SUPERVISOR, "tick")
+
+    @property
+    def circuit(self) -> str:
+        """STRING Breaker; written by apply.lua with its generation compared; read by all. One."""
+        return self._key(SUPERVISOR, "circuit")
+
+    def identity(self, place: str, item: str) -> str:
+        """STRING Identity; written once by apply; deleted by forget."""
+        return self._key(place, "identity", item)
+
+    def desired(self, place: str, item: str) -> str:
+        """STRING Desired (a worker's file layer) or ChildSpec; written by apply; deleted by forget."""
+        return self._key(place, "desired", item)
+
+    def override(self, place: str, item: str) -> str:
+        """STRING Override; written by `fsmctl set`; deleted by `set default` and forget."""
+        return self._key(place, "override", item)
+
+    def observed(self, place: str, item: str) -> str:
+        """STRING Observed or ChildObserved; written by the place's collector alone; deleted by forget."""
+        return self._key(place, "observed", item)
+
+    def status(self, place: str, item: str) -> str:
+        """STRING Status; written by the tick alone; deleted by forget."""
+        return self._key(place, "status", item)
+
+    def lease(self, place: str, item: str) -> str:
+        """STRING Lease: the in-progress lock, and after its end the last action; only Lua writes; deleted by forget."""
+        return self._key(place, "lease", item)
+
+    def node(self, place: str) -> str:
+        """STRING NodeDocument: heartbeat of a node's executor; written by it; read by tick and fsmctl. One per node."""
+        return self._key(place, "node")
+
+    def collector(self, place: str) -> str:
+        """STRING CollectorDocument: heartbeat of a node's collector; written by it. One per node."""
+        return self._key(place, "collector")
+
+    def wake(self, place: str) -> str:
+        """STRING "1": something changed at this place; set by end, reap, set, apply, collector; the gate deletes it. TTL 60 s."""
+        return self._key(place, "wake")
+
+    def asks(self, place: str) -> str:
+        """LIST of ids to be observed at once; pushed by end and reap; popped by the collector. LTRIM to ASKS_CAP."""
+        return self._key(place, "asks")
+
+    def events(self, place: str) -> str:
+        """STREAM of events; written by scripts with the change they tell. MAXLEN ~ EVENTS_CAP."""
+        return self._key(place, "events")
+
+    def counters(self, place: str) -> str:
+        """HASH "metric|label|…" → number; written by scripts with the change they count. Bounded by labels."""
+        return self._key(place, "counters")
+
+
+def supervisors(namespace: str) -> str:
+    """SET of the supervisors' names; written by apply; read by tick, executors, exporter. One member each."""
+    return f"{namespace}:supervisors"
+
+
+def celery_prefix(namespace: str) -> str:
+    """Return the prefix of all of Celery's own keys."""
+    return f"{namespace}:celery:"

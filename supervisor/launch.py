@@ -1,0 +1,295 @@
+"""The runner behind `fsmctl up`: starts the parts, starts again what dies, and stops all in order.
+
+Every part is a held process like any supervised one (`workers.holder`): its output is rotated, a part that outlived a
+killed runner is found again by its folder, and nothing is known by pid alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from actions.model import ActionError
+from supervisor.backoff import delay
+from supervisor.clock import Clock
+from supervisor.errors import Refused, SupervisorError, TimedOut
+from supervisor.fleet import Fleet
+from supervisor.settings import Settings
+from workers.drivers.process import ProcessComponent, look, quit_holder
+from workers.duration import Duration
+from workers.process.config import ProcessConfig
+
+_STOP_TIMEOUT = 15.0  # seconds for a part to end after SIGTERM before its group is killed
+_QUIT_MARGIN = 10.0  # seconds beyond a stop_timeout for a holder to answer
+_LOOK_EVERY = 0.5  # seconds between two looks at the parts
+_STABLE_AFTER = 30.0  # seconds of life after which a part's deaths are forgiven
+
+
+@dataclass(frozen=True)
+class Part:
+    """A process that `fsmctl up` keeps running. Parts of one `stage` are stopped together, higher stages first."""
+
+    name: str
+    command: tuple[str, ...]
+    stage: int
+
+
+@dataclass
+class _Life:
+    """What the runner remembers of a part."""
+
+    part: Part
+    started: float = 0.0
+    deaths: int = 0
+    next_try: float = 0.0
+
+
+@dataclass
+class Runner:
+    """Keeps parts running in a data folder."""
+
+    settings: Settings
+    clock: Clock
+    say: Callable[[str], None]
+    _lives: dict[str, _Life] = field(default_factory=dict)
+
+    def _folder(self, name: str) -> Path:
+        return self.settings.data_dir / "parts" / name
+
+    def _component(self, part: Part) -> ProcessComponent:
+        config = ProcessConfig(
+            command=part.command,
+            env=part_environment(self.settings),
+            cwd=str(self.settings.data_dir),
+            stop_timeout=Duration(_STOP_TIMEOUT),
+        )
+        return ProcessComponent(self._folder(part.name), config, part.name)
+
+    def start(self, part: Part) -> None:
+        """Start a part. Raises `SupervisorError` when it cannot be run."""
+        life = self._lives.setdefault(part.name, _Life(part))
+        life.started = self.clock.monotonic()
+        try:
+            self._component(part).start(int(self.clock.now() * 1e6))
+        except ActionError as error:
+            raise SupervisorError(f"part {part.name} does not start: {error}") from None
+
+    def watch(self) -> None:
+        """Start again what has died, with backoff; a part that cannot be started is tried again later."""
+        now = self.clock.monotonic()
+        for life in self._lives.values():
+            if look(self._folder(life.part.name)).pid is not None:
+                if now - life.started > _STABLE_AFTER:
+                    life.deaths = 0
+                continue
+            if life.next_try == 0.0:
+                ended = look(self._folder(life.part.name)).last_exit(self.clock.now())
+                life.deaths += 1
+                life.next_try = now + delay(life.deaths - 1)
+                self.say(f"{life.part.name} died ({ended.words() if ended else 'no trace of it'}); starting it again")
+            if now >= life.next_try:
+                life.next_try = 0.0
+                self._start_again(life.part)
+
+    def _start_again(self, part: Part) -> None:
+        try:
+            self.start(part)
+        except SupervisorError as error:
+            self.say(str(error))
+
+    def stop(self) -> None:
+        """Stop the parts, stage by stage, then the supervised processes, then what is left: stage 0."""
+        stages = sorted({life.part.stage for life in self._lives.values()}, reverse=True)
+        for stage in stages:
+            if stage == 0:
+                self.stop_supervised()
+            names = [life.part.name for life in self._lives.values() if life.part.stage == stage]
+            self._quit([self._folder(name) for name in names], _STOP_TIMEOUT)
+        if 0 not in stages:
+            self.stop_supervised()
+        self._lives.clear()
+
+    def stop_supervised(self) -> None:
+        """Stop every supervised process of this data folder; what is desired stays as it is."""
+        folders = [state.parent for state in self.settings.data_dir.glob("nodes/*/*/*/state.json")]
+        running = [folder for folder in folders if look(folder).pid is not None]
+        if running:
+            self.say(f"stopping {len(running)} supervised processes")
+        self._quit(running, 20.0)
+
+    def clean_up(self) -> None:
+        """End the parts that a killed runner left behind; the supervised processes go on and are adopted."""
+        left = [state.parent for state in self.settings.data_dir.glob("parts/*/state.json")]
+        left = [folder for folder in left if look(folder).pid is not None]
+        if left:
+            self.say(f"ending parts of an earlier run: {', '.join(sorted(folder.name for folder in left))}")
+        redis = [folder for folder in left if folder.name == "redis"]
+        self._quit([folder for folder in left if folder not in redis], _STOP_TIMEOUT)
+        self._quit(redis, _STOP_TIMEOUT)
+
+    def _quit(self, folders: Sequence[Path], stop_timeout: float) -> None:
+        def end(folder: Path) -> None:
+            try:
+                quit_holder(folder, stop_timeout + _QUIT_MARGIN)
+            except ActionError as error:
+                self.say(f"{folder.name} was not stopped: {error}")
+
+        if folders:
+            with ThreadPoolExecutor(max_workers=32) as pool:
+                list(pool.map(end, folders))
+
+
+def part_environment(settings: Settings) -> dict[str, str]:
+    """Return what a part runs with: our settings, and the commands of this Python environment found first."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+    log_format = settings.log_format if settings.log_format != "auto" else "json"
+    return {**settings.environment(), "PATH": path, "FSM_LOG_FORMAT": log_format, "PYTHONUNBUFFERED": "1"}
+
+
+def parts_of(fleet: Fleet, settings: Settings, exporter_port: int, flower_port: int) -> list[Part]:
+    """Return all parts but Redis: executors, beats, exporter, Flower."""
+    celery = (sys.executable, "-m", "celery", "-A", "supervisor")
+    executor = (*celery, "worker", "--without-gossip", "--without-mingle")
+    parts = [Part("supervisor", (*executor, "-Q", "supervisor", "-n", "supervisor@%h", "-c", "2"), 2)]
+    for node in fleet.nodes:
+        parts.append(Part(f"node-{node}", (*executor, "-Q", f"actions,actions.{node}", "-n", f"{node}@%h"), 1))
+    parts += [Part(f"beat-{number}", (*celery, "beat"), 3) for number in (1, 2)]
+    fsmctl = (sys.executable, "-c", "from supervisor.cli import main; main()")
+    parts.append(Part("exporter", (*fsmctl, "exporter", "--port", str(exporter_port)), 3))
+    history = ("--persistent=True", f"--db={settings.data_dir / 'flower'}", "--max-tasks=5000")
+    address = ("--address=127.0.0.1", f"--port={flower_port}")
+    parts.append(Part("flower", (*celery, "flower", *address, *history), 3))
+    return parts
+
+
+def redis_part(settings: Settings, port: int) -> tuple[Part, str]:
+    """Return the private Redis and its URL; its data and its password lie in the data folder.
+
+    Raises `SupervisorError` when there is no redis-server.
+    """
+    binary = shutil.which("redis-server") or shutil.which("redis-server", path=sysconfig.get_path("scripts"))
+    if binary is None:
+        raise SupervisorError(
+            "no redis-server was found on PATH or in this Python environment; install Debian's package redis-server, "
+            "or set FSM_REDIS_URL to a Redis that runs already"
+        )
+    folder = settings.data_dir / "redis"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    secret = folder / "password"
+    if not secret.exists():
+        write_private(secret, secrets.token_urlsafe(24))
+    password = secret.read_text().strip()
+    lines = [
+        "bind 127.0.0.1",
+        f"port {port}",
+        f"requirepass {password}",
+        f'dir "{folder}"',
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        "maxmemory-policy noeviction",
+    ]
+    write_private(folder / "redis.conf", "\n".join(lines) + "\n")
+    return Part("redis", (binary, str(folder / "redis.conf")), 0), f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text)
+
+
+def check_ports(ports: Iterable[tuple[str, int, str]]) -> None:
+    """See that ports are free on loopback: (what for, port, option). Raises `Refused` for the first that is taken."""
+    for purpose, port, option in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise Refused(f"port {port} for {purpose} is taken; stop what listens there, or choose another with {option}") from None
+
+
+def lock_data_dir(settings: Settings) -> IO[str]:
+    """Return the locked file that makes this the folder's only runner. Raises `Refused` when another one lives."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = (settings.data_dir / "up.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        pid = file.read().strip() or "?"
+        file.close()
+        raise Refused(f"another fsmctl up (pid {pid}) runs on {settings.data_dir}; stop it, or use another --data-dir") from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float, clock: Clock) -> None:
+    """Wait until `condition` holds. Raises `TimedOut` after `timeout` seconds."""
+    give_up = clock.monotonic() + timeout
+    while not condition():
+        if clock.monotonic() >= give_up:
+            raise TimedOut(f"waited {timeout:g}s for {what} in vain")
+        clock.sleep(0.05)
+
+
+class Tail:
+    """Follows the output of the parts, for a runner that has no terminal."""
+
+    def __init__(self, data_dir: Path, echo: Callable[[str], None]) -> None:
+        """Follow what is written from now on."""
+        self._folder = data_dir / "parts"
+        self._echo = echo
+        self._open: dict[str, IO[str]] = {}
+
+    def look(self) -> None:
+        """Print what has been appended since the last look; a rotated file is followed to its end, then its successor."""
+        for path in sorted(self._folder.glob("*/output.log")):
+            name = path.parent.name
+            file = self._open.get(name)
+            if file is not None:
+                self._copy(name, file)
+            if file is None or self._rotated(file, path):
+                if file is not None:
+                    file.close()
+                file = self._open[name] = path.open(errors="replace")
+                self._copy(name, file)
+
+    def skip_old(self) -> None:
+        """Begin at the end of what is there."""
+        for path in self._folder.glob("*/output.log"):
+            self._open[path.parent.name] = file = path.open(errors="replace")
+            file.seek(0, os.SEEK_END)
+
+    def _copy(self, name: str, file: IO[str]) -> None:
+        for line in file:
+            self._echo(f"{name:<11} | {line.rstrip()}")
+
+    @staticmethod
+    def _rotated(file: IO[str], path: Path) -> bool:
+        with suppress(FileNotFoundError):
+            return os.fstat(file.fileno()).st_ino != path.stat().st_ino
+        return False
+
+
+def run_until(stop: threading.Event, runner: Runner, show: Callable[[], None]) -> None:
+    """Watch the parts and show the fleet until `stop`."""
+    while not stop.wait(_LOOK_EVERY):
+        runner.watch()
+        show()

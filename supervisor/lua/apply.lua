@@ -1,0 +1,60 @@
+-- Apply one batch of a tick's plan: circuit, statuses, claims, with their counters and events; and renew the tick lease.
+-- Nothing at all happens unless the tick lease is still this tick's: a tick that was paused and wakes late changes nothing.
+-- KEYS  1 tick  2 circuit  3 generations (hash)  4 the supervisor's counters  5 the supervisor's events, then per item
+--       lease, status, counters, events
+-- ARGV  1 now ('' = Redis')  2 tick id  3 tick lease in s  4 JSON:
+--       circuit_generation   what the plan was made under
+--       circuit              new document as text (optional), counters [[field, n]…], events [[name, value…]…]
+--       items                {id, status?, event?, claim?}, claim = {token, generation, ttl, lease}
+--                            claim.token: the last token the plan saw ('' = none); claim.generation: of desired
+-- Returns {'applied', per item: token | '' (nothing claimed) | 'refused:<why>'} or {'refused:tick'}
+local us = now_us(ARGV[1])
+local now = seconds(us)
+local tick = load(KEYS[1])
+if not tick or tick.id ~= ARGV[2] or tick.deadline < now then return {'refused:tick'} end
+tick.deadline = now + tonumber(ARGV[3])
+save(KEYS[1], tick)
+
+local batch = cjson.decode(ARGV[4])
+local circuit = load(KEYS[2])
+local same_circuit = (circuit and circuit.generation or 0) == batch.circuit_generation
+if batch.circuit then
+  if not same_circuit then return {'refused:circuit'} end
+  redis.call('SET', KEYS[2], batch.circuit)
+end
+for _, counter in ipairs(batch.counters) do count(KEYS[4], counter[1], counter[2]) end
+for _, fields in ipairs(batch.events) do event(KEYS[5], fields) end
+
+local function claim(keys, id, wanted)
+  local lease = load(keys[1])
+  if lease and lease.stage ~= 'free' then return 'refused:in_progress' end
+  if (lease and lease.token or '') ~= wanted.token then return 'refused:token' end
+  if tonumber(redis.call('HGET', KEYS[3], id) or 0) ~= wanted.generation then return 'refused:generation' end
+  if not same_circuit then return 'refused:circuit' end
+  local last = lease and tonumber(lease.token) or 0
+  local claimed = wanted.lease
+  claimed.token = string.format('%.0f', math.max(last + 1, us))
+  claimed.stage = 'queued'
+  claimed.claimed_at = now
+  claimed.deadline = now + wanted.ttl
+  claimed.failures = lease and lease.failures or 0
+  save(keys[1], claimed)
+  count(keys[3], 'supervisor_actions_enqueued_total|' .. id .. '|' .. claimed.action)
+  event(keys[4], {'event', 'action.claimed', 'worker_id', id, 'action', claimed.action,
+    'action_id', claimed.action_id, 'token', claimed.token, 'reason', claimed.reason})
+  return claimed.token
+end
+
+local answers = {'applied'}
+for i, item in ipairs(batch.items) do
+  local first = 5 + (i - 1) * 4
+  local keys = {KEYS[first + 1], KEYS[first + 2], KEYS[first + 3], KEYS[first + 4]}
+  if item.status then redis.call('SET', keys[2], item.status) end
+  if item.event then event(keys[4], item.event) end
+  local answer = item.claim and claim(keys, item.id, item.claim) or ''
+  if string.sub(answer, 1, 8) == 'refused:' then
+    count(KEYS[4], 'supervisor_claims_refused_total|' .. string.sub(answer, 9))
+  end
+  answers[i + 1] = answer
+end
+return answers

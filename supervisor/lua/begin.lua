@@ -1,0 +1,31 @@
+-- Begin to run a claimed action. Idempotent for its runner: a repeated call gets the first answer.
+-- KEYS  1 lease  2 counters  3 events
+-- ARGV  1 now ('' = Redis')  2 worker id  3 token  4 action_id  5 runner (one execution attempt)  6 executor  7 lease_ttl in s
+--       8 action
+-- Returns {'begun', now} or {'discarded', why}; a discard is counted and told.
+local now = seconds(now_us(ARGV[1]))
+local lease = load(KEYS[1])
+local function discard(why)
+  count(KEYS[2], 'supervisor_actions_discarded_total|' .. why)
+  event(KEYS[3], {'event', 'action.discarded', 'worker_id', ARGV[2], 'action', ARGV[8], 'action_id', ARGV[4],
+    'token', ARGV[3], 'reason', why, 'executor', ARGV[6]})
+  return {'discarded', why}
+end
+if not lease then return discard('no_lease') end
+if lease.token ~= ARGV[3] or lease.action_id ~= ARGV[4] then return discard('other_token') end
+if lease.stage == 'free' then return discard('ended') end
+if lease.stage == 'running' then
+  if lease.runner == ARGV[5] then return {'begun', tostring(lease.begun_at)} end
+  return discard('running_elsewhere')
+end
+if lease.deadline < now then return discard('past_deadline') end
+lease.stage = 'running'
+lease.begun_at = now
+lease.runner = ARGV[5]
+lease.executor = ARGV[6]
+lease.deadline = now + tonumber(ARGV[7])
+save(KEYS[1], lease)
+event(KEYS[3], {'event', 'action.begun', 'worker_id', lease.worker_id, 'action', lease.action,
+  'action_id', lease.action_id, 'token', lease.token, 'executor', ARGV[6],
+  'queue_wait', string.format('%.3f', math.max(0, now - lease.claimed_at))})
+return {'begun', tostring(now)}

@@ -1,0 +1,62 @@
+-- Put in front of every script. Times are epoch seconds with milliseconds: cjson writes 14 digits, which holds them.
+-- Tokens are microseconds and travel as text.
+
+-- now_us(given): Redis' own time in microseconds, or the caller's when a test injects its clock ('' = none).
+local function now_us(given)
+  if given ~= '' then return math.floor(tonumber(given) * 1000000 + 0.5) end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function seconds(us) return math.floor(us / 1000 + 0.5) / 1000 end
+
+local function load(key)
+  local text = redis.call('GET', key)
+  return text and cjson.decode(text) or nil
+end
+
+local function save(key, document) redis.call('SET', key, cjson.encode(document)) end
+
+local function event(stream, fields) redis.call('XADD', stream, 'MAXLEN', '~', 10000, '*', unpack(fields)) end
+
+local function count(counters, field, by) redis.call('HINCRBY', counters, field, by or 1) end
+
+-- observe(counters, name, labels, value, buckets): a Prometheus histogram kept as counters, buckets cumulative.
+local function observe(counters, name, labels, value, buckets)
+  for _, bound in ipairs(buckets) do
+    if value <= bound then count(counters, name .. '_bucket' .. labels .. '|' .. bound) end
+  end
+  count(counters, name .. '_count' .. labels)
+  redis.call('HINCRBYFLOAT', counters, name .. '_sum' .. labels, string.format('%.6f', value))
+end
+
+local function ask(asks, wake, id)
+  redis.call('RPUSH', asks, id)
+  redis.call('LTRIM', asks, -1000, -1)
+  redis.call('SET', wake, '1', 'EX', 60)
+end
+
+-- Count an ended action, tell it, and free its lease. Used by end.lua and reap.lua.
+-- keys: lease, counters, events, asks, wake
+local function free(keys, lease, now, outcome, detail)
+  local labels = '|' .. lease.worker_id .. '|' .. lease.action
+  local began = lease.begun_at or lease.claimed_at
+  local duration = math.max(0, now - began)
+  lease.stage = 'free'
+  lease.outcome = outcome
+  lease.detail = detail
+  lease.ended_at = now
+  lease.deadline = now
+  if outcome == 'success' then lease.failures = 0
+  elseif outcome ~= 'cancelled' and outcome ~= 'discarded' then lease.failures = (lease.failures or 0) + 1 end
+  save(keys[1], lease)
+  count(keys[2], 'supervisor_actions_completed_total' .. labels .. '|' .. outcome)
+  if lease.begun_at then
+    observe(keys[2], 'supervisor_action_duration_seconds', labels, duration, {0.1, 0.5, 1, 5, 10, 30, 60})
+  end
+  event(keys[3], {'event', 'action.ended', 'worker_id', lease.worker_id, 'action', lease.action,
+    'action_id', lease.action_id, 'token', lease.token, 'outcome', outcome, 'detail', detail,
+    'duration', string.format('%.3f', duration)})
+  ask(keys[4], keys[5], lease.worker_id)
+  return duration
+end

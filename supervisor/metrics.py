@@ -1,0 +1,54 @@
+"""Every counter and histogram that scripts keep in Redis: names, help, labels, buckets (SPEC 5). Pure.
+
+A counter is a field "name|label|…" of a place's counters; a histogram has `_bucket|…|bound`, `_count|…` and `_sum|…`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A counter; every series carries `supervisor` besides `labels`."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A histogram with its upper bounds in seconds."""
+
+    name: str
+    help: str
+    buckets: tuple[float, ...]
+    labels: tuple[str, ...] = ()
+
+
+COUNTERS = (
+    Counter("supervisor_infrastructure_check_failures_total", "Total infrastructure health check failures"),
+    Counter("supervisor_circuit_breaker_recoveries_total", "Total successful circuit closes after failure"),
+    Counter("supervisor_escalations_total", "Total escalations (max retry attempts exceeded)"),
+    Counter("supervisor_actions_enqueued_total", "Total actions enqueued", ("worker_id", "action_type")),
+    Counter("supervisor_actions_completed_total", "Total actions completed", ("worker_id", "action_type", "status")),
+    Counter("supervisor_actions_discarded_total", "Executions refused at the lease", ("reason",)),
+    Counter("supervisor_claims_refused_total", "Claims refused because something had moved", ("reason",)),
+    Counter("supervisor_actions_during_circuit_total", "Actions that completed after circuit opened"),
+    Counter("supervisor_ticks_total", "Ticks that ran to their end"),
+    Counter("supervisor_tick_overruns_total", "Ticks that were due while the one before still ran"),
+)
+HISTOGRAMS = (
+    Histogram(
+        "supervisor_action_duration_seconds",
+        "Action execution duration",
+        (0.1, 0.5, 1, 5, 10, 30, 60),
+        ("worker_id", "action_type"),
+    ),
+    Histogram(
+        "supervisor_action_post_circuit_duration_seconds",
+        "Duration actions ran after circuit opened",
+        (1, 5, 10, 30, 60),
+    ),
+)

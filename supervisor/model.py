@@ -1,0 +1,162 @@
+"""The supervisor's own documents and constants: settings, children, leases, heartbeats, the tick. Pure values."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from workers.model import Document
+from workers.process.config import ProcessConfig
+
+TICK_LEASE = 5.0  # seconds; SPEC 4.1
+TICK_DEBOUNCE = 0.05  # seconds after the last start before a wake flag may start a tick; SPEC 4.1
+LEASE_TTL = 10.0  # seconds; SPEC 4.3
+QUEUED_TTL = 30.0  # seconds; SPEC 4.3
+NODE_AWAY_AFTER = 15.0  # seconds without a heartbeat; SPEC 4.4
+HEARTBEAT_INTERVAL = 2.0  # seconds between heartbeats of an executor or collector
+QUEUED_PER_SLOT = 2  # queued leases per executor slot; SPEC 4.3
+HARD_KILL_AFTER = 5.0  # seconds after the soft timeout; SPEC 4.3
+BACKOFF_BASE = 1.0  # seconds; SPEC 4.2 and 4.3: 1, 2, 4 … 60
+BACKOFF_CAP = 60.0
+
+CheckType = Literal["redis", "redpanda", "benthos", "tcp", "http", "process"]
+
+
+class SupervisorSettings(Document, frozen=True, kw_only=True):
+    """What a fleet file says about the control loop. Durations in seconds. `source` is where the fleet came from."""
+
+    name: str
+    tick_interval: float = 1.0
+    observation_interval: float = 5.0
+    max_attempts: int = 5
+    nodes: tuple[str, ...] = ()
+    source: str = ""
+    applied_at: float = 0.0
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """How a child is asked whether it works. `failures`: looks in a row that must fail. `path` is for http alone."""
+
+    address: str = ""
+    path: str = "/"
+    timeout: float = 1.0
+    failures: int = 1
+
+
+class Runbook(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person does when restarting has not helped."""
+
+    url: str = ""
+    steps: tuple[str, ...] = ()
+
+
+class ChildSpec(Document, frozen=True, kw_only=True):
+    """An infrastructure component. Without `process` it is not ours to start: its restart is a person's work.
+
+    `start_grace`: seconds after its start in which a failed check means "starting".
+    """
+
+    name: str
+    type: CheckType
+    node: str
+    check: Check = Check()
+    process: ProcessConfig | None = None
+    config_id: str = ""
+    start_grace: float = 5.0
+    runbook: Runbook = Runbook()
+
+    @property
+    def id(self) -> str:
+        """Return the id under which its documents are stored."""
+        return f"child/{self.name}"
+
+
+class ChildObserved(Document, frozen=True, kw_only=True):
+    """What a collector saw of a child. `failures` counts failed looks in a row, `passes` those that passed.
+
+    `started` is False for a child of ours that runs nothing because nobody has started it, or we stopped it: that is no
+    failure but work to be done.
+    """
+
+    collected_at: float
+    passes: int = 0
+    failures: int = 0
+    error: str | None = None
+    started: bool = True
+    pid: int | None = None
+    start_ticks: int = 0
+    started_at: float | None = None
+    log: str = ""
+
+
+class Stage(StrEnum):
+    """Where a lease stands. `free`: the action has ended; the record stays as the last action."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FREE = "free"
+
+
+class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
+    """The in-progress lock of one worker or child, and after its end the record of its last action.
+
+    `token` is text: microseconds exceed what JSON numbers carry through Lua. `failures` counts actions in a row that
+    ended in error, timeout or loss.
+    """
+
+    worker_id: str
+    action: str
+    action_id: str
+    token: str
+    stage: Stage
+    claimed_at: float
+    deadline: float
+    reason: str = ""
+    begun_at: float | None = None
+    runner: str = ""
+    executor: str = ""
+    outcome: str = ""
+    detail: str = ""
+    ended_at: float | None = None
+    failures: int = 0
+
+    @property
+    def in_progress(self) -> bool:
+        """Tell whether an action is queued or running."""
+        return self.stage is not Stage.FREE
+
+
+class NodeDocument(Document, frozen=True, kw_only=True):
+    """Heartbeat of a node's executor. `left` is set by an orderly end. `at` is Redis time."""
+
+    node: str
+    host: str
+    boot_id: str
+    executor: str
+    pid: int
+    slots: int
+    at: float = 0.0
+    left: bool = False
+
+
+class CollectorDocument(Document, frozen=True, kw_only=True):
+    """Heartbeat of a node's collector. `clock_skew`: seconds by which the host's clock is ahead of Redis'."""
+
+    node: str
+    pid: int
+    at: float
+    observed: int
+    clock_skew: float
+
+
+class TickDocument(Document, frozen=True, kw_only=True):
+    """The tick lease and the last tick's report (JSON text)."""
+
+    id: str
+    started_at: float
+    deadline: float
+    ended_at: float = 0.0
+    duration: float = 0.0
+    report: str = ""

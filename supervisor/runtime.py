@@ -1,0 +1,39 @@
+"""What every shell needs, made once per process: settings, store, leases, registries, clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import actions.registry
+import workers.registry
+from actions.registry import ActionRegistry
+from supervisor.clock import Clock, SystemClock
+from supervisor.leases import Leases
+from supervisor.settings import Settings
+from supervisor.store import Store, connect
+from workers.registry import WorkerRegistry
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The parts that the shells share. No logic."""
+
+    settings: Settings
+    store: Store
+    leases: Leases
+    workers: WorkerRegistry
+    actions: ActionRegistry
+    clock: Clock
+
+
+def make_runtime(settings: Settings, store: Store | None = None, clock: Clock | None = None) -> Runtime:
+    """Return the runtime of an installation; tests pass a store and a clock of their own."""
+    used = store or Store(connect(settings), settings.namespace)
+    return Runtime(
+        settings=settings,
+        store=used,
+        leases=Leases(settings.namespace, used.scripts),
+        workers=workers.registry.built_in(),
+        actions=actions.registry.built_in(),
+        clock=clock or SystemClock(),
+    )

@@ -1,0 +1,36 @@
+"""Loads `lua/*.lua` and runs them; the only way a lease, a tick or a circuit is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+NAMES = ("gate", "finish", "apply", "begin", "renew", "end", "reap", "node")
+
+
+@cache
+def source(name: str) -> str:
+    """Return the text of a script with the prelude in front of it."""
+    folder = files("supervisor") / "lua"
+    return (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+
+
+class Scripts:
+    """The scripts of one Redis connection.
+
+    `clock` None (always, outside tests) lets the scripts read Redis' own time; a test passes its clock's `now`.
+    """
+
+    def __init__(self, client: redis.Redis, clock: Callable[[], float] | None = None) -> None:
+        """Register the scripts; nothing is sent yet."""
+        self._clock = clock
+        self._scripts = {name: client.register_script(source(name)) for name in NAMES}
+
+    def run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int | float]) -> Any:
+        """Run a script; its first argument, the time, is added here. Redis' errors pass through."""
+        now = "" if self._clock is None else f"{self._clock():.6f}"
+        return self._scripts[name](keys=list(keys), args=[now, *arguments])

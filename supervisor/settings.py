@@ -1,0 +1,101 @@
+"""The installation's settings; the only reader of environment variables for all of us."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from supervisor.errors import UsageError
+
+DEFAULT_DATA_DIR = ".fsm"
+URL_FILE = "redis.url"  # in the data folder: where `fsmctl up` writes the address of its private Redis
+_SCHEMES = ("redis", "rediss", "unix", "redis+socket")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every process of an installation must agree on. `redis_url` may hold a password: never log it whole."""
+
+    redis_url: str
+    namespace: str
+    data_dir: Path
+    log_format: str
+    log_level: str
+    pulse: float
+    slots: int
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> Settings:
+        """Read `FSM_…`. Raises `UsageError` naming the variable, the value seen and what was expected."""
+        env = os.environ if environ is None else environ
+        folder = Path(data_dir or env.get("FSM_DATA_DIR") or DEFAULT_DATA_DIR).resolve()
+        return cls(
+            redis_url=_redis_url(env, folder),
+            namespace=_matching(env, "FSM_NAMESPACE", "fsm", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "letters, digits, - _ ."),
+            data_dir=folder,
+            log_format=_one_of(env, "FSM_LOG_FORMAT", ("auto", "json", "console")),
+            log_level=_one_of(env, "FSM_LOG_LEVEL", ("info", "debug", "warning", "error")),
+            pulse=_number(env, "FSM_PULSE", 1.0, 0.05, 60.0),
+            slots=int(_number(env, "FSM_SLOTS", 5, 1, 256)),
+        )
+
+    @property
+    def shown_url(self) -> str:
+        """Return the Redis URL without its password."""
+        return re.sub(r"//[^@/]*@", "//…@", self.redis_url)
+
+    def environment(self) -> dict[str, str]:
+        """Return these settings as the environment of a part that `fsmctl up` starts."""
+        return {
+            "FSM_REDIS_URL": self.redis_url,
+            "FSM_NAMESPACE": self.namespace,
+            "FSM_DATA_DIR": str(self.data_dir),
+            "FSM_LOG_LEVEL": self.log_level,
+            "FSM_PULSE": str(self.pulse),
+            "FSM_SLOTS": str(self.slots),
+        }
+
+
+def has_own_redis(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the user named a Redis, so that `fsmctl up` starts none."""
+    return bool((os.environ if environ is None else environ).get("FSM_REDIS_URL"))
+
+
+def _redis_url(env: Mapping[str, str], folder: Path) -> str:
+    """Return the URL from the environment, else from the data folder, else "" (nothing is running here)."""
+    url = env.get("FSM_REDIS_URL", "")
+    if not url:
+        file = folder / URL_FILE
+        return file.read_text().strip() if file.is_file() else ""
+    if urlsplit(url).scheme not in _SCHEMES:
+        raise UsageError(f"FSM_REDIS_URL is {url!r}: expected redis://HOST:PORT/DB, rediss://… or unix:///PATH")
+    return url
+
+
+def _matching(env: Mapping[str, str], name: str, default: str, pattern: str, expected: str) -> str:
+    value = env.get(name) or default
+    if not re.fullmatch(pattern, value):
+        raise UsageError(f"{name} is {value!r}: expected {expected}")
+    return value
+
+
+def _one_of(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = (env.get(name) or choices[0]).lower()
+    if value not in choices:
+        raise UsageError(f"{name} is {value!r}: expected one of {', '.join(choices)}")
+    return value
+
+
+def _number(env: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
+    text = env.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise UsageError(f"{name} is {text!r}: expected a number from {least:g} to {most:g}")
+    return value

@@ -1,0 +1,402 @@
+"""The triangular store in Redis: identity written once, desired in two layers, observed by collectors alone.
+
+Documents are JSON strings with a schema number, read by MGET. Every write that must be atomic with something else is a
+Lua script; the rest are plain transactions on keys that have one owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from supervisor import keys as key_names
+from supervisor.breaker import Breaker
+from supervisor.errors import BadDocument, Refused, StoreUnreachable
+from supervisor.fleet import Fleet
+from supervisor.keys import CHILD_PREFIX, SUPERVISOR, Keys
+from supervisor.model import (
+    NODE_AWAY_AFTER,
+    TICK_DEBOUNCE,
+    TICK_LEASE,
+    CollectorDocument,
+    NodeDocument,
+    SupervisorSettings,
+    TickDocument,
+)
+from supervisor.scripts import Scripts
+from supervisor.settings import Settings
+from workers.model import Desired, DesiredState, Document, Identity, Override
+
+STORE_ERRORS: tuple[type[Exception], ...] = (redis.RedisError, OSError)  # what any call here may raise when Redis is away
+MIN_REDIS = (6, 2)
+_SOCKET_TIMEOUT = 3.0  # seconds; a hung Redis must not hang us
+_CHUNK = 200  # workers per MGET
+D = TypeVar("D", bound=Document)
+WORKER_KINDS = ("identity", "desired", "override", "observed", "status", "lease")
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """Return a client for the installation's Redis. Nothing is sent yet. Raises `StoreUnreachable` without an address."""
+    if not settings.redis_url:
+        raise StoreUnreachable(
+            f"no Redis is known: FSM_REDIS_URL is not set and nothing has been started in {settings.data_dir}; "
+            "start one with `fsmctl up --fleet FILE`, or set FSM_REDIS_URL"
+        )
+    url = settings.redis_url.replace("redis+socket://", "unix://", 1)
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=_SOCKET_TIMEOUT,
+        socket_connect_timeout=_SOCKET_TIMEOUT,
+        health_check_interval=5,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        **({} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}),
+    )
+
+
+def check_server(client: redis.Redis, settings: Settings) -> None:
+    """See that Redis answers and is new enough. Raises `StoreUnreachable`."""
+    try:
+        version = str(client.info("server")["redis_version"])
+    except STORE_ERRORS as error:
+        raise StoreUnreachable(f"Redis at {settings.shown_url} does not answer: {error}") from None
+    if tuple(int(part) for part in version.split(".")[:2]) < MIN_REDIS:
+        raise StoreUnreachable(f"Redis at {settings.shown_url} is version {version}: expected 6.2 or newer")
+
+
+def encode(document: Document) -> str:
+    """Return a document as stored; a duration, the one type JSON does not know, as its seconds."""
+    return msgspec.json.encode(document, enc_hook=float).decode()
+
+
+def decode(text: str, kind: type[D], key: str) -> D:
+    """Return a stored document. Raises `BadDocument` naming the key and what does not fit."""
+    try:
+        return msgspec.json.decode(text, type=kind, dec_hook=lambda to, value: to(value))
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise BadDocument(f"document at {key} cannot be read: {error}; value seen {text[:120]!r}") from None
+
+
+@dataclass(frozen=True)
+class Index:
+    """Which workers and children a supervisor has, and where."""
+
+    settings: SupervisorSettings
+    places: Mapping[str, str]
+    generations: Mapping[str, int]
+
+    @property
+    def workers(self) -> list[tuple[str, str]]:
+        """Return (id, place) of the workers, sorted by id."""
+        return sorted((item, place) for item, place in self.places.items() if not item.startswith(CHILD_PREFIX))
+
+    @property
+    def children(self) -> list[tuple[str, str]]:
+        """Return (id, place) of the children, sorted by id; ids are `child/NAME`."""
+        return sorted((item, place) for item, place in self.places.items() if item.startswith(CHILD_PREFIX))
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Return the nodes that the fleet declares or places something on."""
+        return tuple(sorted({*self.settings.nodes, *self.places.values()}))
+
+
+@dataclass
+class Applied:
+    """What an apply changed, by id."""
+
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+
+
+class Store:
+    """All reads and writes of documents; `scripts` are shared with leases and dispatch."""
+
+    def __init__(self, client: redis.Redis, namespace: str, clock: Callable[[], float] | None = None) -> None:
+        """Work on `client` under `namespace`; `clock` replaces Redis' time in tests."""
+        self.client = client
+        self.namespace = namespace
+        self.scripts = Scripts(client, clock)
+        self._clock = clock
+
+    def keys(self, supervisor: str) -> Keys:
+        """Return the keys of a supervisor."""
+        return Keys(self.namespace, supervisor)
+
+    def answers(self) -> bool:
+        """Tell whether Redis has loaded its data and answers."""
+        try:
+            return bool(self.client.ping())
+        except STORE_ERRORS:
+            return False
+
+    def now(self) -> float:
+        """Return Redis' time, epoch seconds: the only time that hosts share."""
+        if self._clock is not None:
+            return self._clock()
+        seconds, micros = self.client.time()
+        return float(seconds) + float(micros) / 1e6
+
+    # -- what there is ------------------------------------------------------------------------------------------------
+
+    def supervisors(self) -> list[str]:
+        """Return the names of the supervisors that a fleet was applied for."""
+        return sorted(self.client.smembers(key_names.supervisors(self.namespace)))
+
+    def index(self, supervisor: str) -> Index | None:
+        """Return what a supervisor has, or None when no fleet was applied for it."""
+        keys = self.keys(supervisor)
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.get(keys.settings)
+            pipe.hgetall(keys.index)
+            pipe.hgetall(keys.generations)
+            settings, places, generations = pipe.execute()
+        if settings is None:
+            return None
+        numbers = {item: int(number) for item, number in generations.items()}
+        return Index(decode(settings, SupervisorSettings, keys.settings), places, numbers)
+
+    def read(self, kind: type[D], key: str) -> D | None:
+        """Return the document at `key`, or None. Raises `BadDocument`."""
+        text = self.client.get(key)
+        return None if text is None else decode(text, kind, key)
+
+    def read_worker(self, supervisor: str, items: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str, dict[str, str | None]]]:
+        """Yield (id, place, texts by kind) for each (id, place): six documents each, one round trip per 200."""
+        keys = self.keys(supervisor)
+        for first in range(0, len(items), _CHUNK):
+            chunk = items[first : first + _CHUNK]
+            names = [getattr(keys, kind)(place, item) for item, place in chunk for kind in WORKER_KINDS]
+            texts = self.client.mget(names)
+            for number, (item, place) in enumerate(chunk):
+                at = number * len(WORKER_KINDS)
+                yield item, place, dict(zip(WORKER_KINDS, texts[at : at + len(WORKER_KINDS)], strict=True))
+
+    def nodes(self, supervisor: str, places: Iterable[str]) -> dict[str, tuple[NodeDocument | None, CollectorDocument | None]]:
+        """Return each place's two heartbeats."""
+        keys = self.keys(supervisor)
+        wanted = list(places)
+        if not wanted:
+            return {}
+        texts = self.client.mget([key for place in wanted for key in (keys.node(place), keys.collector(place))])
+        found: dict[str, tuple[NodeDocument | None, CollectorDocument | None]] = {}
+        for number, place in enumerate(wanted):
+            node, collector = texts[2 * number], texts[2 * number + 1]
+            found[place] = (
+                decode(node, NodeDocument, keys.node(place)) if node else None,
+                decode(collector, CollectorDocument, keys.collector(place)) if collector else None,
+            )
+        return found
+
+    def breaker(self, supervisor: str) -> Breaker:
+        """Return the circuit; closed when it was never written."""
+        return self.read(Breaker, self.keys(supervisor).circuit) or Breaker()
+
+    # -- the tick -----------------------------------------------------------------------------------------------------
+
+    def begin_tick(self, supervisor: str, index: Index, tick_id: str) -> tuple[str, float]:
+        """Ask the gate for a tick; return "started", "held" or "early", and Redis' time."""
+        keys = self.keys(supervisor)
+        wakes = [keys.wake(place) for place in (SUPERVISOR, *index.nodes)]
+        arguments = [tick_id, TICK_LEASE, index.settings.tick_interval, TICK_DEBOUNCE]
+        answer, now = self.scripts.run("gate", [keys.tick, keys.counters(SUPERVISOR), *wakes], arguments)
+        return str(answer), float(now)
+
+    def finish_tick(self, supervisor: str, tick_id: str, report: str) -> bool:
+        """End a tick with its report (JSON); return False when another tick had taken over."""
+        keys = self.keys(supervisor)
+        return bool(self.scripts.run("finish", [keys.tick, keys.counters(SUPERVISOR)], [tick_id, report]))
+
+    def last_tick(self, supervisor: str) -> TickDocument | None:
+        """Return the tick lease and the last report."""
+        return self.read(TickDocument, self.keys(supervisor).tick)
+
+    # -- desired ------------------------------------------------------------------------------------------------------
+
+    def apply_fleet(self, fleet: Fleet) -> Applied:
+        """Write a fleet's file layer; what left the file is marked removed and will be stopped, then forgotten.
+
+        Raises `Refused` when a worker would change its type or node under its name.
+        """
+        keys = self.keys(fleet.settings.name)
+        index = self.index(fleet.settings.name)
+        now = self.now()
+        applied = Applied()
+        with self.client.pipeline(transaction=True) as pipe:
+            settings = msgspec.structs.replace(fleet.settings, applied_at=now)
+            pipe.sadd(key_names.supervisors(self.namespace), fleet.settings.name)
+            pipe.set(keys.settings, encode(settings))
+            before = index.places if index else {}
+            self._write_workers(pipe, keys, fleet, before, now, applied)
+            self._write_children(pipe, keys, fleet, before, applied)
+            self._mark_removed(pipe, keys, fleet, before, applied)
+            pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
+            pipe.execute()
+        return applied
+
+    def _write_workers(
+        self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], now: float, applied: Applied
+    ) -> None:
+        known = self._known(keys, before)
+        for worker in fleet.workers:
+            identity, desired = known.get(worker.id, (None, None))
+            if identity is not None and (identity.type, identity.node) != (worker.type, worker.node):
+                raise Refused(
+                    f"worker {worker.id!r} is a {identity.type} on {identity.node} and cannot become a {worker.type} on "
+                    f"{worker.node}; take it out of the file, apply, wait until it is forgotten, then add it again"
+                )
+            if identity is None:
+                identity = Identity(
+                    id=worker.id, type=worker.type, supervisor=keys.supervisor, node=worker.node, created_at=now
+                )
+                pipe.set(keys.identity(worker.node, worker.id), encode(identity), nx=True)
+            self._write_desired(pipe, keys, worker.id, worker.node, encode(worker.desired), desired, applied)
+
+    def _known(self, keys: Keys, before: Mapping[str, str]) -> dict[str, tuple[Identity | None, str | None]]:
+        """Return identity and stored file layer (text) of what the index holds."""
+        known: dict[str, tuple[Identity | None, str | None]] = {}
+        for item, place, texts in self.read_worker(keys.supervisor, list(before.items())):
+            identity = texts["identity"]
+            decoded = decode(identity, Identity, keys.identity(place, item)) if identity else None
+            known[item] = (decoded, texts["desired"])
+        return known
+
+    def _write_desired(
+        self, pipe: Any, keys: Keys, item: str, place: str, new: str, old: str | None, applied: Applied
+    ) -> None:
+        """Write one file layer if it differs, with a new generation."""
+        if new == old:
+            applied.unchanged.append(item)
+            return
+        (applied.added if old is None else applied.changed).append(item)
+        pipe.hset(keys.index, item, place)
+        pipe.set(keys.desired(place, item), new)
+        pipe.hincrby(keys.generations, item, 1)
+
+    def _write_children(
+        self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], applied: Applied
+    ) -> None:
+        known = self._known(keys, {item: place for item, place in before.items() if item.startswith(CHILD_PREFIX)})
+        for child in fleet.children:
+            if before.get(child.id, child.node) != child.node:
+                raise Refused(
+                    f"child {child.name!r} is on {before[child.id]} and cannot move to {child.node}; "
+                    "take it out of the file, apply, then add it again"
+                )
+            self._write_desired(pipe, keys, child.id, child.node, encode(child), known.get(child.id, (None, None))[1], applied)
+
+    def _mark_removed(self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], applied: Applied) -> None:
+        """Workers that left the file are to be stopped; children that left are no longer watched, and left running."""
+        kept = {worker.id for worker in fleet.workers} | {child.id for child in fleet.children}
+        for item, place in before.items():
+            if item in kept:
+                continue
+            applied.removed.append(item)
+            if item.startswith(CHILD_PREFIX):
+                self._forget(pipe, keys, item, place)
+                continue
+            desired = self.read(Desired, keys.desired(place, item))
+            if desired is not None and not desired.removed:
+                pipe.set(keys.desired(place, item), encode(msgspec.structs.replace(desired, removed=True)))
+                pipe.hincrby(keys.generations, item, 1)
+
+    def set_override(self, supervisor: str, place: str, worker_id: str, state: DesiredState | None, by: str) -> None:
+        """Lay the operator's wish over the file's, or lift it (None); told as an event."""
+        keys = self.keys(supervisor)
+        with self.client.pipeline(transaction=True) as pipe:
+            if state is None:
+                pipe.delete(keys.override(place, worker_id))
+            else:
+                pipe.set(keys.override(place, worker_id), encode(Override(state=state, by=by, at=self.now())))
+            pipe.hincrby(keys.generations, worker_id, 1)
+            told = {"event": "operator.set", "worker_id": worker_id, "desired": state or "default", "by": by}
+            pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
+            pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
+            pipe.execute()
+
+    def forget(self, supervisor: str, place: str, worker_id: str) -> None:
+        """Remove every trace of a worker but its events."""
+        keys = self.keys(supervisor)
+        fields = [name for name in self.client.hkeys(keys.counters(place)) if name.split("|")[1:2] == [worker_id]]
+        with self.client.pipeline(transaction=True) as pipe:
+            self._forget(pipe, keys, worker_id, place)
+            if fields:
+                pipe.hdel(keys.counters(place), *fields)
+            told = {"event": "worker.forgotten", "worker_id": worker_id}
+            pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
+            pipe.execute()
+
+    def _forget(self, pipe: Any, keys: Keys, item: str, place: str) -> None:
+        pipe.delete(*(getattr(keys, kind)(place, item) for kind in WORKER_KINDS))
+        pipe.hdel(keys.index, item)
+        pipe.hdel(keys.generations, item)
+
+    # -- nodes and their collectors -----------------------------------------------------------------------------------
+
+    def heartbeat(self, supervisor: str, node: NodeDocument) -> None:
+        """Write a node's heartbeat. Raises `Refused` when another host has the name."""
+        keys = self.keys(supervisor)
+        holder = self.scripts.run("node", [keys.node(node.node)], [encode(node), NODE_AWAY_AFTER])
+        if holder != "ok":
+            raise Refused(
+                f"node name {node.node!r} belongs to host {holder}, whose executor lives; this is {node.host}. "
+                f"Give this node another name, or stop the other one and wait {NODE_AWAY_AFTER:g}s"
+            )
+
+    def save_observations(
+        self, supervisor: str, place: str, observed: Mapping[str, Document], collector: CollectorDocument, wake: bool
+    ) -> None:
+        """Write what a collector saw, with its heartbeat; `wake` when something changed that a tick should see."""
+        keys = self.keys(supervisor)
+        with self.client.pipeline(transaction=False) as pipe:
+            for item, document in observed.items():
+                pipe.set(keys.observed(place, item), encode(document))
+            pipe.set(keys.collector(place), encode(collector))
+            if wake:
+                pipe.set(keys.wake(place), "1", ex=60)
+            pipe.execute()
+
+    def wait_for_ask(self, places: Sequence[tuple[str, str]], timeout: float) -> tuple[str, str] | None:
+        """Wait until an observation is asked for at one of the (supervisor, place) pairs; return (supervisor, id) or None.
+
+        `timeout` in seconds, at least 0.1 and shorter than the socket's.
+        """
+        names = {self.keys(supervisor).asks(place): supervisor for supervisor, place in places}
+        if not names:
+            return None
+        found = self.client.blpop(list(names), timeout=timeout)
+        return None if found is None else (names[found[0]], found[1])
+
+    # -- history ------------------------------------------------------------------------------------------------------
+
+    def events(self, supervisor: str, places: Iterable[str], most: int, after: str = "-") -> list[tuple[str, dict[str, str]]]:
+        """Return the newest `most` events of all places, oldest first, as (stream id, fields); only those after an id."""
+        keys = self.keys(supervisor)
+        least = after if after == "-" else f"({after}"
+        found: list[tuple[str, dict[str, str]]] = []
+        for place in (SUPERVISOR, *places):
+            found += self.client.xrevrange(keys.events(place), max="+", min=least, count=most)
+        return sorted(found, key=lambda entry: event_order(entry[0]))[-most:]
+
+    def counters(self, supervisor: str, places: Iterable[str]) -> dict[str, float]:
+        """Return the counters of all places, added up by field."""
+        total: dict[str, float] = {}
+        for place in (SUPERVISOR, *places):
+            for name, value in self.client.hgetall(self.keys(supervisor).counters(place)).items():
+                total[name] = total.get(name, 0.0) + float(value)
+        return total
+
+
+def event_order(entry_id: str) -> tuple[int, int]:
+    """Return a stream id as numbers, by which events of several streams are sorted."""
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number)

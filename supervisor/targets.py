@@ -1,0 +1,55 @@
+"""Turns the stored wish for a worker or child into what an observer looks at and an action works on, on its node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from actions.model import ActionError, Component
+from supervisor.errors import BadDocument
+from supervisor.keys import CHILD_PREFIX
+from supervisor.model import ChildSpec
+from supervisor.runtime import Runtime
+from workers.drivers.process import ProcessComponent
+from workers.model import Desired, Identity
+from workers.target import Target, WorkerType
+
+
+def folder_of(data_dir: Path, supervisor: str, node: str, item: str) -> Path:
+    """Return where a node keeps the holder, output and fence of a worker or child."""
+    return data_dir / "nodes" / node / supervisor / item.replace("/", "-", 1)
+
+
+def target_of(runtime: Runtime, identity: Identity, desired: Desired) -> tuple[WorkerType, Target]:
+    """Return a worker's type and target. Raises `BadDocument` when its stored configuration does not fit the type."""
+    kind = runtime.workers.get(identity.type)
+    folder = folder_of(runtime.settings.data_dir, identity.supervisor, identity.node or "pool", identity.id)
+    try:
+        config = msgspec.convert(desired.config, kind.config_type, dec_hook=lambda to, value: to(value))
+    except msgspec.ValidationError as error:
+        raise BadDocument(f"configuration of worker {identity.id!r} does not fit type {identity.type}: {error}") from None
+    return kind, Target(identity.id, folder, config, desired.config_id)
+
+
+def component_of(runtime: Runtime, supervisor: str, place: str, item: str) -> Component:
+    """Return what an action works on. Raises `ActionError` when nothing is stored, or a child is not ours to start."""
+    keys = runtime.store.keys(supervisor)
+    if item.startswith(CHILD_PREFIX):
+        spec = runtime.store.read(ChildSpec, keys.desired(place, item))
+        if spec is None:
+            raise ActionError(f"{item} is not in the fleet any more")
+        return child_component(runtime.settings.data_dir, supervisor, spec)
+    identity = runtime.store.read(Identity, keys.identity(place, item))
+    desired = runtime.store.read(Desired, keys.desired(place, item))
+    if identity is None or desired is None:
+        raise ActionError(f"worker {item} is not in the fleet any more")
+    kind, target = target_of(runtime, identity, desired)
+    return kind.component(target)
+
+
+def child_component(data_dir: Path, supervisor: str, spec: ChildSpec) -> ProcessComponent:
+    """Return a child's process. Raises `ActionError` for a child that has no command."""
+    if spec.process is None:
+        raise ActionError(f"child {spec.name} has no command in the fleet file: it has to be restarted by hand")
+    return ProcessComponent(folder_of(data_dir, supervisor, spec.node, spec.id), spec.process, spec.config_id)

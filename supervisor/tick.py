@@ -1,0 +1,247 @@
+"""One tick: gate → load → judge → breaker → plan → apply → publish → report. It loads and applies; others decide."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from actions.restart_child import RestartChild
+from supervisor import breaker as breaking
+from supervisor.breaker import Breaker, Decision, Notice, Said
+from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, apply
+from supervisor.logs import INFRASTRUCTURE, WORKER, logger
+from supervisor.model import ChildSpec
+from supervisor.plan import Plan, Skip, Step, make_plan
+from supervisor.runbooks import runbook_of
+from supervisor.runtime import Runtime
+from supervisor.view import Child, World, load_world
+
+log = logger("supervisor.tick")
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tick did. `last_action` in the plan's words: NormalTick, or ChildRestart when it restarted a child."""
+
+    tick_id: str
+    now: float
+    last_action: str
+    circuit: str
+    workers: int
+    claimed: int
+    refused: int
+    transitions: int
+    skips: dict[str, int]
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One tick of one supervisor."""
+
+    runtime: Runtime
+    publish: Publish
+    supervisor: str
+    id: str
+
+    def run(self, world: World) -> Report:
+        """Decide and apply on a loaded world."""
+        self._reap(world)
+        decision = self._break(world)
+        self._tell(decision, world)
+        opened = decision.breaker.is_open and not world.breaker.is_open
+        plan = Plan((), ()) if opened else make_plan(_with_circuit(world, decision.breaker).view, world.now)
+        restarts = self._restarts(world, decision)
+        applied = self._apply(world, decision, [*restarts, *(_item(step) for step in plan.steps if not step.forget)])
+        if not applied.late:
+            self.publish(applied.messages)
+            self._forget(plan)
+            self._tell_plan(plan, applied)
+        return self._report(world, decision, plan, applied, bool(restarts))
+
+    def _reap(self, world: World) -> None:
+        """Free the leases past their deadline; their workers are planned for by the next tick."""
+        leases = [(subject.id, subject.place, subject.lease) for subject in world.view.subjects]
+        leases += [(child.spec.id, child.place, child.lease) for child in world.children]
+        for item, place, lease in leases:
+            if lease is None or not lease.in_progress or lease.deadline >= world.now:
+                continue
+            if self.runtime.leases.reap(self.supervisor, place, item, lease.token):
+                fields = {"worker_id": item, "action_type": lease.action, "action_id": lease.action_id}
+                log.warning("Action lost", event_name="action.lost", token=lease.token, stage=lease.stage, **fields, **WORKER)
+
+    def _break(self, world: World) -> Decision:
+        return breaking.step(
+            world.breaker,
+            {child.spec.name: child.verdict for child in world.children},
+            {child.spec.name: child.lease for child in world.children},
+            {child.spec.name: child.spec.start_grace for child in world.children},
+            world.index.settings.max_attempts,
+            world.now,
+        )
+
+    def _restarts(self, world: World, decision: Decision) -> list[Item]:
+        """Return the claims for children that failed, and for those that nobody has started yet."""
+        items = []
+        for child in world.children:
+            fresh = child.verdict.state == "absent" and not (child.lease is not None and child.lease.in_progress)
+            if child.spec.name in decision.restarts or (fresh and _may_start(child, world.now)):
+                items.append(_restart(child))
+        return items
+
+    def _apply(self, world: World, decision: Decision, items: Sequence[Item]) -> Applied:
+        changed = decision.breaker if decision.breaker != world.breaker else None
+        events = [_event(said) for said in decision.said if said.notice in _KEPT]
+        counters = [(_COUNTED[said.notice], 1) for said in decision.said if said.notice in _COUNTED]
+        circuit = Circuit(world.breaker.generation, changed, counters, events)
+        return apply(self.runtime.store, self.supervisor, self.id, circuit, items)
+
+    def _forget(self, plan: Plan) -> None:
+        for step in plan.steps:
+            if step.forget:
+                self.runtime.store.forget(self.supervisor, step.subject.place, step.subject.id)
+                log.info("Worker forgotten", event_name="worker.forgotten", worker_id=step.subject.id)
+
+    def _tell(self, decision: Decision, world: World) -> None:
+        specs = {child.spec.name: child.spec for child in world.children}
+        for said in decision.said:
+            _log_notice(said, specs.get(said.child), decision.breaker, self.supervisor)
+
+    def _tell_plan(self, plan: Plan, applied: Applied) -> None:
+        for step in plan.steps:
+            if step.status is not None and step.subject.snapshot is not None:
+                before = step.subject.snapshot.status.state
+                fields = {"worker_id": step.subject.id, "from_state": before, "to_state": step.status.state}
+                log.info("Worker changed state", event_name="worker.transition", reason=step.reason, **fields)
+        for message in applied.messages:
+            fields = {"worker_id": message.worker_id, "action_type": message.action, "action_id": message.action_id}
+            log.debug("Action enqueued for execution", event_name="action.enqueued", token=message.token, **fields)
+        for skip in plan.skips:
+            _log_skip(skip)
+
+    def _report(self, world: World, decision: Decision, plan: Plan, applied: Applied, restarted: bool) -> Report:
+        return Report(
+            tick_id=self.id,
+            now=world.now,
+            last_action="ChildRestart" if restarted else "NormalTick",
+            circuit=decision.breaker.state,
+            workers=len(world.view.subjects),
+            claimed=len(applied.messages),
+            refused=len(applied.refused),
+            transitions=sum(step.status is not None for step in plan.steps),
+            skips=dict(Counter(skip.reason.value for skip in plan.skips)),
+            late=applied.late,
+        )
+
+
+def run(runtime: Runtime, publish: Publish, supervisor: str) -> Report | None:
+    """Run one tick of a supervisor if its gate lets it start; return None if not. Never sleeps."""
+    store = runtime.store
+    index = store.index(supervisor)
+    if index is None:
+        return None
+    tick_id = str(uuid.uuid4())
+    answer, now = store.begin_tick(supervisor, index, tick_id)
+    if answer != "started":
+        return None
+    world = load_world(runtime, supervisor, index, now)
+    report = Tick(runtime, publish, supervisor, tick_id).run(world)
+    store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode())
+    return report
+
+
+def _with_circuit(world: World, breaker: Breaker) -> World:
+    """Return the world under the circuit that this tick decided."""
+    view = msgspec.structs.replace(world.view, circuit_open=breaker.is_open)
+    return World(
+        world.index, world.now, breaker, world.children, world.nodes, view, world.unreadable_children
+    )
+
+
+def _item(step: Step) -> Item:
+    """Turn a step into what is written for it."""
+    subject, event, claim = step.subject, (), None
+    if step.status is not None and subject.snapshot is not None and step.status.state != subject.snapshot.status.state:
+        before = subject.snapshot.status.state
+        fields = {"event": "worker.transition", "worker_id": subject.id, "from": before, "to": step.status.state}
+        event = _flat({**fields, "reason": step.reason})
+    if step.action is not None:
+        claim = Claim(step.action, step.reason, subject.last_token, subject.generation)
+    return Item(subject.id, subject.place, step.status, event, claim)
+
+
+def _restart(child: Child) -> Item:
+    seen = child.observed
+    action = RestartChild(
+        child_name=child.spec.name,
+        failed_pid=(seen.pid or 0) if seen else 0,
+        failed_start_ticks=seen.start_ticks if seen else 0,
+    )
+    token = child.lease.token if child.lease else ""
+    claim = Claim(action, f"{child.verdict.state}: {child.verdict.detail}", token, child.generation)
+    return Item(child.spec.id, child.place, claim=claim)
+
+
+def _may_start(child: Child, now: float) -> bool:
+    """Tell whether the first start of a child is due; starts that fail are repeated with backoff."""
+    failures = child.lease.failures if child.lease else 0
+    recovery = breaking.Recovery(attempts=failures)
+    return child.spec.process is not None and now >= breaking.next_attempt_at(recovery, child.lease, 0.0)
+
+
+def _flat(fields: dict[str, object]) -> tuple[str, ...]:
+    return tuple(str(part) for pair in fields.items() for part in pair)
+
+
+_KEPT = frozenset({Notice.OPENED, Notice.RESTART, Notice.ONE_LEFT, Notice.ESCALATED, Notice.CLOSED})
+_COUNTED = {
+    Notice.CHECK_FAILED: "supervisor_infrastructure_check_failures_total",
+    Notice.CLOSED: "supervisor_circuit_breaker_recoveries_total",
+    Notice.ESCALATED: "supervisor_escalations_total",
+}
+_EVENTS = {
+    Notice.OPENED: "circuit.opened",
+    Notice.RESTART: "circuit.restart",
+    Notice.ONE_LEFT: "circuit.one_attempt_left",
+    Notice.ESCALATED: "circuit.escalated",
+    Notice.CLOSED: "circuit.closed",
+}
+
+
+def _event(said: Said) -> tuple[str, ...]:
+    return _flat({"event": _EVENTS[said.notice], "child_name": said.child, **said.values})
+
+
+_MESSAGES = {
+    Notice.CHECK_FAILED: ("warning", "infrastructure.check_failed", "Infrastructure check failed"),
+    Notice.OPENED: ("warning", "circuit.opened", "Infrastructure check failed, opening circuit breaker"),
+    Notice.RESTART: ("warning", "circuit.restart", "Restarting failed child"),
+    Notice.HEARTBEAT: ("warning", "circuit.heartbeat", "Circuit breaker open, retrying infrastructure checks"),
+    Notice.ONE_LEFT: ("warning", "circuit.one_attempt_left", "WARNING: One retry attempt remaining before escalation"),
+    Notice.ESCALATED: (
+        "error",
+        "circuit.escalated",
+        "ESCALATION REQUIRED: Infrastructure failure after max retry attempts. Manual intervention needed.",
+    ),
+    Notice.CLOSED: ("info", "circuit.closed", "Infrastructure recovered, closing circuit breaker"),
+}
+
+
+def _log_notice(said: Said, spec: ChildSpec | None, breaker: Breaker, supervisor: str) -> None:
+    level, event_name, message = _MESSAGES[said.notice]
+    fields: dict[str, object] = {"supervisor": supervisor, "child_name": said.child, "circuit_open": breaker.is_open}
+    if said.notice is Notice.ESCALATED and spec is not None:
+        book = runbook_of(spec)
+        fields |= {"runbook_url": book.url, "manual_steps": list(book.steps)}
+    getattr(log, level)(message, event_name=event_name, **fields, **said.values, **INFRASTRUCTURE)
+
+
+def _log_skip(skip: Skip) -> None:
+    message = "Worker skipped"
+    if skip.reason.value == "action_in_progress":
+        message = "Worker action in progress, skipping derivation"
+    log.debug(message, event_name="worker.skipped", worker_id=skip.worker_id, skip=skip.reason, detail=skip.detail, **WORKER)
+

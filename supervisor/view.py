@@ -1,0 +1,165 @@
+"""Loads what a tick decides on, and what fsmctl shows: one supervisor's workers, children, nodes and circuit at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from supervisor.breaker import Breaker, Verdict
+from supervisor.errors import BadDocument, SnapshotMissing
+from supervisor.health import judge
+from supervisor.model import (
+    NODE_AWAY_AFTER,
+    ChildObserved,
+    ChildSpec,
+    CollectorDocument,
+    Lease,
+    NodeDocument,
+)
+from supervisor.plan import Subject, View
+from supervisor.runtime import Runtime
+from supervisor.store import Index, decode
+from workers.model import Desired, Identity, Metadata, Override, Phase, Snapshot, Status, Transition
+from workers.registry import UnknownWorkerType
+
+
+@dataclass(frozen=True)
+class Child:
+    """A child as it is: specification, last look, lease of its last restart, verdict."""
+
+    spec: ChildSpec
+    place: str
+    generation: int
+    observed: ChildObserved | None
+    lease: Lease | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything about one supervisor at `now` (epoch seconds, Redis' clock)."""
+
+    index: Index
+    now: float
+    breaker: Breaker
+    children: tuple[Child, ...]
+    nodes: Mapping[str, tuple[NodeDocument | None, CollectorDocument | None]]
+    view: View
+    unreadable_children: Mapping[str, str]
+
+
+def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> World:
+    """Load all of a supervisor. A document that cannot be read costs its worker or child, not the rest."""
+    store = runtime.store
+    breaker = store.breaker(supervisor)
+    nodes = store.nodes(supervisor, index.nodes)
+    away = {place for place, (node, _) in nodes.items() if is_away(node, now)}
+    children, unreadable = _load_children(runtime, supervisor, index, away, now)
+    view = View(
+        subjects=tuple(_load_subjects(runtime, supervisor, index, breaker, now)),
+        verdicts={child.spec.name: child.verdict for child in children},
+        slots={place: node.slots for place, (node, _) in nodes.items() if node is not None and place not in away},
+        circuit_open=breaker.is_open,
+    )
+    return World(index, now, breaker, tuple(children), nodes, view, unreadable)
+
+
+def is_away(node: NodeDocument | None, now: float) -> bool:
+    """Tell whether a node's executor is gone or silent for too long."""
+    return node is None or node.left or now - node.at >= NODE_AWAY_AFTER
+
+
+def _load_children(
+    runtime: Runtime, supervisor: str, index: Index, away: set[str], now: float
+) -> tuple[list[Child], dict[str, str]]:
+    keys = runtime.store.keys(supervisor)
+    children: list[Child] = []
+    unreadable: dict[str, str] = {}
+    for item, place, texts in runtime.store.read_worker(supervisor, index.children):
+        try:
+            spec = decode(texts["desired"] or "null", ChildSpec, keys.desired(place, item))
+            seen = decode(texts["observed"], ChildObserved, keys.observed(place, item)) if texts["observed"] else None
+            lease = decode(texts["lease"], Lease, keys.lease(place, item)) if texts["lease"] else None
+        except BadDocument as error:
+            unreadable[item] = str(error)
+            continue
+        verdict = judge(spec, seen, place in away, lease, now)
+        children.append(Child(spec, place, index.generations.get(item, 0), seen, lease, verdict))
+    return children, unreadable
+
+
+def _load_subjects(runtime: Runtime, supervisor: str, index: Index, breaker: Breaker, now: float) -> list[Subject]:
+    return [
+        _subject(runtime, supervisor, item, place, texts, index.generations.get(item, 0), breaker, now)
+        for item, place, texts in runtime.store.read_worker(supervisor, index.workers)
+    ]
+
+
+def _subject(
+    runtime: Runtime,
+    supervisor: str,
+    item: str,
+    place: str,
+    texts: Mapping[str, str | None],
+    generation: int,
+    breaker: Breaker,
+    now: float,
+) -> Subject:
+    keys = runtime.store.keys(supervisor)
+    lease: Lease | None = None
+    try:
+        lease = decode(texts["lease"], Lease, keys.lease(place, item)) if texts["lease"] else None
+        identity = decode(_required(texts, "identity", item), Identity, keys.identity(place, item))
+        kind = runtime.workers.get(identity.type)
+        desired, overridden = _desired(texts, item, keys.desired(place, item), keys.override(place, item))
+        text = texts["observed"]
+        observed = decode(text, kind.observed_type, keys.observed(place, item)) if text else None
+        status = (
+            decode(texts["status"], Status, keys.status(place, item))
+            if texts["status"]
+            else Status(state=kind.machine.initial, since=identity.created_at, reason="new")
+        )
+    except (BadDocument, SnapshotMissing, UnknownWorkerType) as error:
+        return Subject(item, place, generation, lease, None, _no_derive, {}, str(error))
+    snapshot = Snapshot(
+        identity=identity,
+        desired=desired,
+        overridden=overridden,
+        observed=observed,
+        status=status,
+        metadata=metadata(observed.collected_at if observed else None, now, breaker),
+        failures=lease.failures if lease else 0,
+    )
+    return Subject(item, place, generation, lease, snapshot, kind.derive, kind.machine.phases)
+
+
+
+
+def metadata(collected_at: float | None, now: float, breaker: Breaker) -> Metadata:
+    """Return when things were seen (plan, task 3.3)."""
+    age = None if collected_at is None else max(0.0, now - collected_at)
+    return Metadata(collected_at=collected_at, loaded_at=now, circuit_opened_at=breaker.opened_at, age_seconds=age)
+
+
+def _required(texts: Mapping[str, str | None], kind: str, item: str) -> str:
+    text = texts[kind]
+    if text is None:
+        raise SnapshotMissing(f"worker {item!r} has no {kind} document; apply its fleet file again")
+    return text
+
+
+def _desired(texts: Mapping[str, str | None], item: str, key: str, override_key: str) -> tuple[Desired, bool]:
+    """Lay the operator's override over the file's layer."""
+    desired = decode(_required(texts, "desired", item), Desired, key)
+    text = texts["override"]
+    if text is None:
+        return desired, False
+    override = decode(text, Override, override_key)
+    return msgspec.structs.replace(desired, state=override.state), True
+
+
+def _no_derive(snapshot: Snapshot, now: float) -> Transition:
+    """Stand in for the `derive` of a worker whose documents cannot be read; the plan never calls it."""
+    raise SnapshotMissing(f"worker {snapshot.id!r} cannot be derived at {now}")

@@ -1,0 +1,66 @@
+"""Look at a data flow: its process, then its own `/ready` and `/metrics`. Read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+from workers.dfc_read.config import DfcReadConfig
+from workers.dfc_read.states import FlowObserved
+from workers.model import Observed
+from workers.process import observe as process
+from workers.target import Target
+
+_TIMEOUT = 2.0  # seconds for one HTTP request to a flow on the same host
+
+
+async def observe(target: Target, previous: Observed | None, collected_at: float) -> FlowObserved:
+    """Return what the process and the flow's HTTP interface say. Raises OSError or ValueError for the process part."""
+    seen = await process.observe(target, previous, collected_at)
+    base = FlowObserved(**msgspec.structs.asdict(seen))
+    if seen.pid is None or not isinstance(target.config, DfcReadConfig):
+        return base
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{target.config.http}", timeout=_TIMEOUT, trust_env=False, verify=False) as client:
+            ready = await client.get("/ready")
+            metrics = await client.get("/metrics")
+            metrics.raise_for_status()
+        values = metric_values(metrics.text)
+    except (httpx.HTTPError, ValueError) as error:
+        return msgspec.structs.replace(base, http_error=f"{type(error).__name__}: {error}"[:200])
+    return _with_metrics(base, ready.status_code == 200, values, previous)
+
+
+def metric_values(text: str) -> Mapping[str, float]:
+    """Return the sum of each metric's samples by name. Raises ValueError for text that is not Prometheus'."""
+    values: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            values[sample.name] = values.get(sample.name, 0.0) + sample.value
+    return values
+
+
+def _with_metrics(base: FlowObserved, ready: bool, values: Mapping[str, float], previous: Observed | None) -> FlowObserved:
+    """Lay Benthos' metric names over the observation; rates need an earlier look at the same incarnation."""
+    flow = msgspec.structs.replace(
+        base,
+        ready=ready,
+        input_connected=values.get("input_connection_up", 0.0) > 0,
+        output_connected=values.get("output_connection_up", 0.0) > 0,
+        messages_in=int(values.get("input_received", values.get("input_received_total", 0.0))),
+        messages_out=int(values.get("output_sent", values.get("output_sent_total", 0.0))),
+        errors=int(values.get("output_error", values.get("output_error_total", 0.0))),
+    )
+    if not isinstance(previous, FlowObserved) or (previous.pid, previous.start_ticks) != (flow.pid, flow.start_ticks):
+        return flow
+    elapsed = flow.collected_at - previous.collected_at
+    if elapsed <= 0 or previous.http_error is not None:
+        return flow
+    return msgspec.structs.replace(
+        flow,
+        messages_in_per_second=max(0, flow.messages_in - previous.messages_in) / elapsed,
+        messages_out_per_second=max(0, flow.messages_out - previous.messages_out) / elapsed,
+    )

@@ -1,0 +1,212 @@
+"""The process driver: talks to the holder that owns a process, and reads what it wrote down."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actions.model import ActionError, Fenced, Incarnation
+from workers import holder
+from workers.model import Exit
+from workers.process.config import ProcessConfig
+
+_ANSWER_TIMEOUT = 5.0  # seconds for a holder to answer, beyond the stop_timeout where it has to wait for the process
+_CHANGE_TIMEOUT = 3.0  # seconds that a holder may have the lock and no socket: it has just started, or is just ending
+_CHANGE_POLL = 0.02  # seconds between two looks at such a holder; a lock and a socket cannot be awaited together
+
+
+class NoHolder(ActionError):
+    """A folder is locked and nobody listens there."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a folder says of its process, with ages in seconds instead of clock times."""
+
+    pid: int | None = None
+    start_ticks: int = 0
+    config_id: str = ""
+    age: float | None = None
+    ended: Mapping[str, Any] | None = None
+
+    @property
+    def incarnation(self) -> Incarnation | None:
+        """Return what runs."""
+        return None if self.pid is None else Incarnation(self.pid, self.start_ticks, self.config_id)
+
+    def last_exit(self, now: float) -> Exit | None:
+        """Return how the last incarnation ended, in epoch seconds given that it is `now`."""
+        return None if self.ended is None else exit_at(self.ended, now)
+
+
+def exit_at(ended: Mapping[str, Any], now: float) -> Exit:
+    """Turn ages into epoch seconds."""
+    return Exit(
+        pid=ended["pid"],
+        start_ticks=ended["start_ticks"],
+        started_at=now - ended["started_ago"],
+        ended_at=now - ended["ended_ago"],
+        code=ended["code"],
+        signal=ended["signal"],
+        requested=ended["requested"],
+    )
+
+
+def look(folder: Path) -> Look:
+    """Read what runs in `folder`, without asking its holder. Raises OSError or ValueError if state.json is unreadable."""
+    state = holder.read_state(str(folder))
+    if state is None:
+        return Look()
+    clock = time.clock_gettime(time.CLOCK_BOOTTIME)
+    same_boot = state["boot_id"] == holder.boot_id()
+    stat = holder.stat_of(state["pid"]) if same_boot and state["exit"] is None else None
+    if stat is not None and stat[0] != "Z" and stat[1] == state["start_ticks"]:
+        return Look(state["pid"], state["start_ticks"], state["config_id"], clock - state["started_boot"])
+    return Look(ended=_ended(state, clock, same_boot))
+
+
+def _ended(state: Mapping[str, Any], clock: float, same_boot: bool) -> dict[str, Any]:
+    """Say how it ended; what vanished with its holder or its host is taken to have ended now."""
+    how = state["exit"] or {"code": None, "signal": 0, "requested": False, "ended_boot": clock}
+    started_ago = clock - state["started_boot"] if same_boot else 0.0
+    ended_ago = clock - how["ended_boot"] if same_boot else 0.0
+    return {
+        "pid": state["pid"],
+        "start_ticks": state["start_ticks"],
+        "started_ago": started_ago,
+        "ended_ago": ended_ago,
+        "code": how["code"],
+        "signal": how["signal"],
+        "requested": how["requested"],
+    }
+
+
+@dataclass(frozen=True)
+class ProcessComponent:
+    """A process in its folder; implements `actions.model.Component`."""
+
+    folder: Path
+    config: ProcessConfig
+    config_id: str
+
+    def current(self) -> Incarnation | None:
+        """Return the running incarnation, or None."""
+        return look(self.folder).incarnation
+
+    def start(self, token: int) -> Incarnation:
+        """Start the process under a new holder, or return what a living holder holds.
+
+        Raises `Fenced` for a token that is too small and `ActionError` when the command cannot be run.
+        """
+        reply = self._settle(lambda: self._new_holder(token), {"do": "start", "token": token}, _ANSWER_TIMEOUT)
+        self._check(reply, token)
+        return Incarnation(reply["pid"], reply["start_ticks"], reply["config_id"])
+
+    def stop(self, token: int) -> None:
+        """Stop the process and return when it is gone. Raises `Fenced` or `ActionError`."""
+        timeout = self.config.stop_timeout + _ANSWER_TIMEOUT
+        self._check(self._settle(lambda: self._fence(token), {"do": "stop", "token": token}, timeout), token)
+
+    def _settle(self, alone: Callable[[], dict[str, Any]], request: Mapping[str, object], timeout: float) -> dict[str, Any]:
+        """Do it alone if no holder has the lock, else ask the holder; a holder that comes or goes is waited for."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        give_up = time.monotonic() + _CHANGE_TIMEOUT
+        while True:
+            reply = alone()
+            if not reply.get("busy"):
+                return reply
+            try:
+                return ask(self.folder, request, timeout)
+            except NoHolder:
+                if time.monotonic() >= give_up:
+                    raise
+                time.sleep(_CHANGE_POLL)
+
+    def _fence(self, token: int) -> dict[str, Any]:
+        """Record the token while nothing runs, so that a later start with a smaller one is refused."""
+        lock = holder.take_lock(str(self.folder))
+        if lock is None:
+            return {"busy": True}
+        with lock:
+            try:
+                holder.accept_token(str(self.folder), token)
+            except holder.Refused as refusal:
+                return dict(refusal.args[0])
+        return {"stopped": None}
+
+    def _new_holder(self, token: int) -> dict[str, Any]:
+        request = {
+            "do": "start",
+            "token": token,
+            "command": list(self.config.command),
+            "cwd": self.config.cwd,
+            "env": environment(self.config.env),
+            "stop_signal": self.config.stop_signal,
+            "stop_timeout": self.config.stop_timeout,
+            "config_id": self.config_id,
+        }
+        python = [sys.executable, "-I", "-S", holder.__file__, str(self.folder)]
+        run = subprocess.run(python, input=json.dumps(request), capture_output=True, text=True, cwd="/", check=False)
+        if run.returncode != 0:
+            raise ActionError(f"the holder for {self.folder.name} did not start: {run.stderr.strip()[-300:]}")
+        reply: dict[str, Any] = json.loads(run.stdout)
+        return reply
+
+    def _check(self, reply: Mapping[str, Any], token: int) -> None:
+        if "fenced" in reply:
+            raise Fenced(f"token {token} is older than {reply['fenced']}, which {self.folder.name} has accepted already")
+        if "error" in reply:
+            raise ActionError(str(reply["error"]))
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a supervised process: ours without our own settings, then `extra`.
+
+    Our settings (`FSM_…`) hold the store's address with its password: no supervised process is given them.
+    """
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("FSM_")}
+    return {**ours, **extra}
+
+
+def ask(folder: Path, request: Mapping[str, object], timeout: float) -> dict[str, Any]:
+    """Send one request to the holder of `folder` and return its reply.
+
+    Raises `ActionError` when no holder answers within `timeout` seconds.
+    """
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(timeout)
+            try:
+                client.connect(f"/proc/self/fd/{directory}/socket")
+            except (FileNotFoundError, ConnectionRefusedError) as error:
+                raise NoHolder(f"the holder of {folder.name} does not listen: {error}") from None
+            client.sendall(json.dumps(request).encode() + b"\n")
+            reply: dict[str, Any] = json.loads(client.makefile("r").readline() or '{"error": "the holder hung up"}')
+            return reply
+    except OSError as error:
+        raise ActionError(f"the holder of {folder.name} does not answer: {error}") from None
+    finally:
+        os.close(directory)
+
+
+def quit_holder(folder: Path, timeout: float) -> None:
+    """End the process in `folder` on behalf of its owner, whatever the token; nothing running is fine.
+
+    Raises `ActionError` when it is still there after `timeout` seconds.
+    """
+    if look(folder).pid is None:
+        return
+    try:
+        ask(folder, {"do": "quit"}, timeout)
+    except NoHolder:
+        if look(folder).pid is not None:
+            raise

@@ -1,0 +1,192 @@
+"""The words of a supervised worker: identity, desired, observed, status, snapshot, transition. Pure values.
+
+Stored documents carry a `schema` number; one with another number is refused by the store, never guessed at.
+Times are epoch seconds by Redis' clock, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from actions.model import Action
+
+DesiredState = Literal["running", "stopped"]
+STALE_AFTER = 10.0  # seconds: an observation this old carries no action but a stop (SPEC 4.4)
+UNKNOWN_AFTER = 20.0  # seconds: an observation this old makes the phase unknown (SPEC 4.4)
+
+
+class Phase(StrEnum):
+    """The seven phases that every type's states map to."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of everything stored as one JSON string."""
+
+    schema: Literal[1] = 1
+
+
+class Identity(Document, frozen=True, kw_only=True):
+    """Who a worker is; written once. `node` None means floating."""
+
+    id: str
+    type: str
+    supervisor: str
+    node: str | None
+    created_at: float
+
+
+class Desired(Document, frozen=True, kw_only=True):
+    """What is wanted. The file layer as stored; in a snapshot, with the operator's override already laid over it.
+
+    `config_id` is a digest of `config`: an incarnation that runs another one is outdated. `removed` means that the
+    worker left the fleet file: it is stopped, then forgotten.
+    """
+
+    state: DesiredState
+    config: dict[str, Any] = {}
+    config_id: str = ""
+    depends_on: tuple[str, ...] = ()
+    removed: bool = False
+
+
+class Override(Document, frozen=True, kw_only=True):
+    """The operator's layer of desired: survives `apply` until `fsmctl set ID default`."""
+
+    state: DesiredState
+    by: str
+    at: float
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """How an incarnation ended.
+
+    `requested` is true when we stopped it. `signal` is 0 when it exited by itself. `code` None without a signal: it
+    vanished together with its holder, or with its host.
+    """
+
+    pid: int
+    start_ticks: int
+    started_at: float
+    ended_at: float
+    code: int | None = None
+    signal: int = 0
+    requested: bool = False
+
+    @property
+    def id(self) -> str:
+        """Identify the incarnation that ended."""
+        return f"{self.pid}-{self.start_ticks}"
+
+    def words(self) -> str:
+        """Say how it ended."""
+        how = f"ended with exit code {self.code}"
+        if self.signal:
+            how = f"was ended by signal {self.signal}"
+        elif self.code is None:
+            how = "vanished together with its holder"
+        return f"pid {self.pid} {how} after {self.ended_at - self.started_at:.1f}s"
+
+
+class Observed(Document, frozen=True, kw_only=True):
+    """What a collector saw; types extend it. `collected_at` is when the look began.
+
+    `error` set means that the look itself failed ("probe timed out"): a fresh observation that knows nothing.
+    """
+
+    collected_at: float
+    error: str | None = None
+    pid: int | None = None
+    start_ticks: int = 0
+    started_at: float | None = None
+    config_id: str = ""
+    last_exit: Exit | None = None
+    log: str = ""
+
+
+class Status(Document, frozen=True, kw_only=True):
+    """What the tick keeps about a worker: FSM state, since when, why, and how often it had to be brought back.
+
+    `early_exits` counts incarnations in a row that did not live for `min_uptime`; `counted_exit` is the id of
+    the last exit already counted, so that each is counted once. `died_at` is when the last of them ended.
+    """
+
+    state: str
+    since: float
+    reason: str = ""
+    restarts: int = 0
+    early_exits: int = 0
+    counted_exit: str = ""
+    died_at: float = 0.0
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """When things were seen. `circuit_opened_at`: start of the current or last open period, None if there was none."""
+
+    collected_at: float | None
+    loaded_at: float
+    circuit_opened_at: float | None
+    age_seconds: float | None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Identity, desired, observed, status and metadata of one worker at one moment."""
+
+    identity: Identity
+    desired: Desired
+    overridden: bool
+    observed: Observed | None
+    status: Status
+    metadata: Metadata
+    failures: int = 0
+
+    @property
+    def id(self) -> str:
+        """Return the worker's id."""
+        return self.identity.id
+
+    @property
+    def is_stale(self) -> bool:
+        """Tell whether the observation is missing or too old to act on."""
+        age = self.metadata.age_seconds
+        return age is None or age >= STALE_AFTER
+
+    @property
+    def wants_stop(self) -> bool:
+        """Tell whether the worker is to be down."""
+        return self.desired.state == "stopped" or self.desired.removed
+
+
+class Signal(StrEnum):
+    """What a transition tells beside its state or action: the end of an incarnation that nobody had asked for."""
+
+    NONE = "none"
+    EXITED = "exited"
+    EXITED_EARLY = "exited_early"
+    SETTLED = "settled"
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """What `derive` returns: the next state or an action, never both; always a reason with the values that decided."""
+
+    reason: str
+    state: str | None = None
+    action: Action | None = None
+    signal: Signal = Signal.NONE
+
+    def __post_init__(self) -> None:
+        """Refuse a transition that is both, neither or without a reason."""
+        if (self.state is None) == (self.action is None):
+            raise ValueError(f"a transition is a state or an action: got state {self.state!r} and action {self.action!r}")
+        if not self.reason:
+            raise ValueError("a transition must give its reason")

@@ -1,0 +1,1 @@
+"""`process`: any command. Stopped, starting, running, stopping; failed while its starts keep failing."""

@@ -1,0 +1,34 @@
+"""What a process is started with; the `config` table of a fleet file. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from workers.duration import Duration
+
+SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL")  # what `stop_signal` may name
+MAX_STOP_TIMEOUT = 20.0  # seconds: stop must end within the 30 s that an action has
+
+
+class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a process is run. Durations in seconds.
+
+    `cwd` is relative to the fleet file. `min_uptime`: an incarnation that ends before it counts as a failed start.
+    Defaults as in SPEC 5's example.
+    """
+
+    command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    env: dict[str, str] = {}
+    cwd: str = "."
+    min_uptime: Duration = Duration(10.0)
+    stop_signal: str = "TERM"
+    stop_timeout: Duration = Duration(10.0)
+
+    def __post_init__(self) -> None:
+        """Refuse a signal we cannot send and a stop that could not end in time."""
+        if self.stop_signal not in SIGNALS:
+            raise ValueError(f"stop_signal is {self.stop_signal!r}: expected one of {', '.join(SIGNALS)}")
+        if not 0 < self.stop_timeout <= MAX_STOP_TIMEOUT:
+            raise ValueError(f"stop_timeout is {self.stop_timeout:g}s: expected more than 0s and at most {MAX_STOP_TIMEOUT:g}s")

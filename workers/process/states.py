@@ -1,0 +1,121 @@
+"""The process machine: one table, and `derive`. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from actions.reconfigure import Reconfigure
+from actions.start import Start
+from actions.stop import Stop
+from workers.machine import Machine
+from workers.model import Observed, Phase, Signal, Snapshot, Transition
+
+FAILED_AFTER = 3  # failed starts in a row after which the worker is shown as failed; it is still tried, with backoff
+
+
+class Condition(StrEnum):
+    """What a snapshot of a process amounts to."""
+
+    MISSING = "missing"  # wanted, not there
+    FAILING = "failing"  # wanted, not there, and its last starts failed
+    OUTDATED = "outdated"  # wanted, there with another configuration
+    UP = "up"  # wanted and there
+    UNWANTED = "unwanted"  # there, not wanted
+    DOWN = "down"  # neither
+
+
+C = Condition
+
+MACHINE = Machine(
+    initial="stopped",
+    phases={
+        "stopped": Phase.STOPPED,
+        "starting": Phase.STARTING,
+        "running": Phase.RUNNING,
+        "stopping": Phase.STOPPING,
+        "failed": Phase.FAILED,
+    },
+    table={
+        ("stopped", C.MISSING): "starting",
+        ("stopped", C.FAILING): "failed",
+        ("stopped", C.OUTDATED): "starting",
+        ("stopped", C.UP): "starting",
+        ("stopped", C.UNWANTED): "stopping",
+        ("stopped", C.DOWN): "stopped",
+        ("starting", C.MISSING): Start(),
+        ("starting", C.FAILING): "failed",
+        ("starting", C.OUTDATED): Reconfigure(),
+        ("starting", C.UP): "running",
+        ("starting", C.UNWANTED): "stopping",
+        ("starting", C.DOWN): "stopped",
+        ("running", C.MISSING): "starting",
+        ("running", C.FAILING): "failed",
+        ("running", C.OUTDATED): Reconfigure(),
+        ("running", C.UP): "running",
+        ("running", C.UNWANTED): "stopping",
+        ("running", C.DOWN): "stopped",
+        ("stopping", C.MISSING): "starting",
+        ("stopping", C.FAILING): "failed",
+        ("stopping", C.OUTDATED): "running",
+        ("stopping", C.UP): "running",
+        ("stopping", C.UNWANTED): Stop(),
+        ("stopping", C.DOWN): "stopped",
+        ("failed", C.MISSING): "starting",
+        ("failed", C.FAILING): Start(),
+        ("failed", C.OUTDATED): Reconfigure(),
+        ("failed", C.UP): "running",
+        ("failed", C.UNWANTED): "stopping",
+        ("failed", C.DOWN): "stopped",
+    },
+)
+
+
+def derive(snapshot: Snapshot, now: float) -> Transition:
+    """Return what a process needs next, from one fresh snapshot."""
+    observed = require_observed(snapshot)
+    condition, reason = classify(snapshot, observed)
+    return MACHINE.step(snapshot.status.state, condition, reason, signal_of(snapshot, observed, now))
+
+
+def require_observed(snapshot: Snapshot) -> Observed:
+    """Return the observation; the planner never calls `derive` without one that knows something."""
+    if snapshot.observed is None or snapshot.observed.error is not None:
+        raise ValueError(f"worker {snapshot.id!r} has no observation to derive from")
+    return snapshot.observed
+
+
+def classify(snapshot: Snapshot, observed: Observed) -> tuple[Condition, str]:
+    """Return the condition of a snapshot and the reason in words."""
+    if snapshot.wants_stop:
+        if observed.pid is not None:
+            return C.UNWANTED, f"desired is stopped{_removed(snapshot)} and pid {observed.pid} runs"
+        return C.DOWN, f"desired is stopped{_removed(snapshot)} and nothing runs"
+    if observed.pid is None:
+        return _missing(snapshot, observed)
+    if observed.config_id != snapshot.desired.config_id:
+        return C.OUTDATED, f"pid {observed.pid} runs configuration {observed.config_id}, wanted is {snapshot.desired.config_id}"
+    return C.UP, f"pid {observed.pid} runs"
+
+
+def _missing(snapshot: Snapshot, observed: Observed) -> tuple[Condition, str]:
+    why = observed.last_exit.words() if observed.last_exit else "it has not been started yet"
+    failures = snapshot.failures + snapshot.status.early_exits
+    if failures >= FAILED_AFTER:
+        return C.FAILING, f"{failures} starts in a row failed; {why}"
+    return C.MISSING, f"desired is running and nothing runs: {why}"
+
+
+def _removed(snapshot: Snapshot) -> str:
+    return " (removed from the fleet file)" if snapshot.desired.removed else ""
+
+
+def signal_of(snapshot: Snapshot, observed: Observed, now: float) -> Signal:
+    """Return what became known about incarnations: an exit nobody asked for, once each, or that one has settled."""
+    ended = observed.last_exit
+    min_uptime = float(snapshot.desired.config.get("min_uptime", 10.0))
+    if ended is not None and not ended.requested and ended.id != snapshot.status.counted_exit:
+        early = ended.ended_at - ended.started_at < min_uptime
+        return Signal.EXITED_EARLY if early else Signal.EXITED
+    if snapshot.status.early_exits and observed.started_at is not None and now - observed.started_at >= min_uptime:
+        return Signal.SETTLED
+    return Signal.NONE

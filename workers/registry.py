@@ -1,0 +1,69 @@
+"""Names to worker types; the only file that imports concrete types."""
+
+from __future__ import annotations
+
+import workers.dfc_read.observe
+import workers.dfc_read.states
+import workers.process.observe
+import workers.process.states
+from workers.dfc_read.config import DfcReadConfig
+from workers.model import Observed
+from workers.process.config import ProcessConfig
+from workers.target import WorkerType
+
+
+class UnknownWorkerType(Exception):
+    """No worker type is registered under that name."""
+
+
+class WorkerRegistry:
+    """Maps type names to worker types."""
+
+    def __init__(self) -> None:
+        """Make an empty registry."""
+        self._types: dict[str, WorkerType] = {}
+
+    def register(self, worker_type: WorkerType) -> None:
+        """Make `worker_type` known under its name. Raises `ValueError` if the name is taken."""
+        if worker_type.name in self._types:
+            raise ValueError(f"worker type {worker_type.name!r} is registered already; choose another name")
+        self._types[worker_type.name] = worker_type
+
+    def get(self, name: str) -> WorkerType:
+        """Return the type called `name`. Raises `UnknownWorkerType` naming those that are known."""
+        try:
+            return self._types[name]
+        except KeyError:
+            raise UnknownWorkerType(f"unknown worker type {name!r}: expected one of {', '.join(self.names())}") from None
+
+    def names(self) -> tuple[str, ...]:
+        """Return the registered names, sorted."""
+        return tuple(sorted(self._types))
+
+
+def built_in() -> WorkerRegistry:
+    """Return a registry of the types that come with this package."""
+    registry = WorkerRegistry()
+    registry.register(
+        WorkerType(
+            name="process",
+            config_type=ProcessConfig,
+            observed_type=Observed,
+            machine=workers.process.states.MACHINE,
+            derive=workers.process.states.derive,
+            observe=workers.process.observe.observe,
+            component=workers.process.observe.component,
+        )
+    )
+    registry.register(
+        WorkerType(
+            name="dfc_read",
+            config_type=DfcReadConfig,
+            observed_type=workers.dfc_read.states.FlowObserved,
+            machine=workers.dfc_read.states.MACHINE,
+            derive=workers.dfc_read.states.derive,
+            observe=workers.dfc_read.observe.observe,
+            component=workers.process.observe.component,
+        )
+    )
+    return registry

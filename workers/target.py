@@ -1,0 +1,39 @@
+"""What observers and drivers are pointed at, and what a worker type consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from actions.model import Component
+from workers.machine import Machine
+from workers.model import Observed, Snapshot, Transition
+
+
+@dataclass(frozen=True)
+class Target:
+    """One worker or child on its node: its folder there, its typed configuration, and that configuration's id."""
+
+    id: str
+    folder: Path
+    config: msgspec.Struct
+    config_id: str
+
+
+@dataclass(frozen=True)
+class WorkerType:
+    """A worker type: the machine with its pure `derive`, and the I/O that serves it.
+
+    `observe(target, previous, collected_at)` looks, changes nothing, and returns what it saw as `observed_type`.
+    """
+
+    name: str
+    config_type: type[msgspec.Struct]
+    observed_type: type[Observed]
+    machine: Machine
+    derive: Callable[[Snapshot, float], Transition]
+    observe: Callable[[Target, Observed | None, float], Awaitable[Observed]]
+    component: Callable[[Target], Component]
