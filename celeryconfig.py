@@ -1,5 +1,8 @@
-"""Celery's settings, each with its reason. Celery here moves messages that may be lost, doubled or late; what must be
-true is kept by leases and by deriving again (docs/architecture.md)."""
+"""Celery's settings, each with its reason.
+
+Celery here moves messages that may be lost, doubled or late; what must be true is kept by leases and by deriving again
+(docs/architecture.md).
+"""
 
 from kombu import Queue
 
@@ -12,7 +15,9 @@ _longest_action = 60.0  # seconds: restart_child, the longest of the built-in ac
 _hard_limit = _longest_action + HARD_KILL_AFTER
 
 broker_url = _settings.redis_url.replace("unix://", "redis+socket://", 1)
-result_backend = None  # outcomes are written by end.lua, with the lease; a result backend would cost two more round trips
+result_backend = (
+    None  # outcomes are written by end.lua, with the lease; a result backend would cost two more round trips
+)
 task_ignore_result = True
 
 broker_transport_options = {

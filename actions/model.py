@@ -1,4 +1,4 @@
-"""The words of an action: `Action`, `ActionContext`, `Component`, `Incarnation`, `Outcome`. Pure values and protocols."""
+"""The words of an action: `Action`, `ActionContext`, `Component`, `Incarnation`, `Outcome`. Pure."""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ class ActionRegistry:
         """Make `action` known under its name. Raises `ValueError` if another type already has that name."""
         known = self._types.setdefault(action.name, action)
         if known is not action:
-            raise ValueError(f"action name {action.name!r} is taken by {known.__name__}; give {action.__name__} another name")
+            raise ValueError(
+                f"action name {action.name!r} is taken by {known.__name__}; give {action.__name__} another name"
+            )
 
     def get(self, name: str) -> type[Action]:
         """Return the action type called `name`. Raises `UnknownAction` naming those that are known."""

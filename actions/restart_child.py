@@ -31,7 +31,9 @@ class RestartChild(Action, frozen=True):
             component.stop(context.token)
         after = component.start(context.token)
         if after == before:
-            raise ActionError(f"{self.child_name} is still pid {after.pid}: expected a new incarnation after the restart")
+            raise ActionError(
+                f"{self.child_name} is still pid {after.pid}: expected a new incarnation after the restart"
+            )
         was = f"pid {before.pid}" if before else "not running"
         return f"restarted {self.child_name}: was {was}, now pid {after.pid}"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from supervisor.backoff import delay
-from supervisor.errors import Refused
+from supervisor.errors import Refused, SupervisorError
 from supervisor.leases import Grant
 from supervisor.logs import raw_line
 from supervisor.model import HEARTBEAT_INTERVAL, LEASE_TTL, NodeDocument
@@ -22,6 +22,7 @@ from supervisor.runtime import Runtime
 from supervisor.store import STORE_ERRORS
 from workers.holder import boot_id
 
+_FAILURES: tuple[type[Exception], ...] = (SupervisorError, *STORE_ERRORS)
 _BEAT = 0.5  # seconds between two looks of the attendant
 _HUNG_AFTER = 10.0  # seconds without a local heartbeat after which a collector is replaced
 _STOP_TIMEOUT = 3.0  # seconds for a collector to end by itself
@@ -31,7 +32,9 @@ def queue_node(queues: Iterable[str]) -> str | None:
     """Return the node whose queue an executor consumes (`actions.<node>`), or None. Raises `SystemExit` for two."""
     nodes = [queue.removeprefix("actions.") for queue in queues if queue.startswith("actions.")]
     if len(nodes) > 1:
-        raise SystemExit(f"error: an executor serves one node, and -Q names {', '.join(sorted(nodes))}; start one for each")
+        raise SystemExit(
+            f"error: an executor serves one node, and -Q names {', '.join(sorted(nodes))}; start one for each"
+        )
     return nodes[0] if nodes else None
 
 
@@ -117,7 +120,9 @@ class NodeAttendant:
         self._grants = grants
         self._node = node
         clock = runtime.clock
-        self._watch = None if node is None else CollectorWatch(runtime.settings.data_dir, node, clock.now, clock.monotonic)
+        self._watch = (
+            None if node is None else CollectorWatch(runtime.settings.data_dir, node, clock.now, clock.monotonic)
+        )
         self._away = False
 
     def begin(self) -> None:
@@ -152,7 +157,7 @@ class NodeAttendant:
             self._watch.end()
         try:
             self._heartbeat(left=True)
-        except (Refused, *STORE_ERRORS) as error:
+        except _FAILURES as error:
             raw_line(f"the node's end was not written: {error}")
 
     def _heartbeat(self, left: bool) -> None:

@@ -45,7 +45,7 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
         self._attendant: NodeAttendant | None = None
 
     def start(self, worker: Any) -> None:
-        """Register the node, bring the collector along, and begin to renew. Ends the executor when the name is taken."""
+        """Register the node, bring the collector along, and begin to renew. A taken name ends the executor."""
         node = queue_node(worker.app.amqp.queues.consume_from)
         runtime = make_runtime(Settings.from_env())
         attendant = NodeAttendant(runtime, node, worker.hostname, int(worker.concurrency or 1), active_grants)
@@ -59,7 +59,7 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
         self._attendant = attendant
         self._thread = threading.Thread(target=attendant.run, args=(self._stop,), name="attendant", daemon=True)
         self._thread.start()
-        # Celery stops this step before the pool, whose actions still need their leases: worker_shutdown comes after both.
+        # Celery stops this step before the pool, whose actions need their leases: worker_shutdown comes after both
         signals.worker_shutdown.connect(self._end, weak=False)
 
     def terminate(self, worker: Any) -> None:

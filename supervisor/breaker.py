@@ -23,8 +23,8 @@ ESCALATION_FROM = 5
 class Verdict(msgspec.Struct, frozen=True):
     """What the checks say of one child.
 
-    `failed` opens the circuit. `absent` (a child of ours that nobody has started), `starting` and `unknown` open nothing
-    and hold back only the workers that depend on the child.
+    `failed` opens the circuit. `absent` (a child of ours that nobody has started), `starting` and `unknown` open
+    nothing and hold back only the workers that depend on the child.
     """
 
     state: Literal["ok", "failed", "absent", "starting", "unknown"]
@@ -79,12 +79,15 @@ class Notice(StrEnum):
     CLOSED = "closed"
 
 
+Values = dict[str, str | int | float]
+
+
 class Said(msgspec.Struct, frozen=True):
     """A notice about a child, with the values that go with it."""
 
     notice: Notice
     child: str
-    values: dict[str, str | int | float]
+    values: Values
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -141,7 +144,7 @@ def step(
         return _close(breaker, now)
     if not breaker.is_open:
         breaker = _open(breaker, failed, now)
-        values: dict[str, str | int | float] = {"error": breaker.reason, "retry_attempt": 0, "backoff_delay": delay(1)}
+        values: Values = {"error": breaker.reason, "retry_attempt": 0, "backoff_delay": delay(1)}
         said.append(Said(Notice.OPENED, next(iter(failed)), values))
     else:
         said += _heartbeat(breaker, restarts, graces, max_attempts, now)
@@ -168,7 +171,7 @@ def _close(breaker: Breaker, now: float) -> Decision:
         children={},
         escalated=False,
     )
-    values = {"total_downtime": breaker.downtime(now), "retry_attempt": breaker.attempts}
+    values: Values = {"total_downtime": breaker.downtime(now), "retry_attempt": breaker.attempts}
     child = next(iter(breaker.children), "")
     return Decision(closed, (), (Said(Notice.CLOSED, child, values),))
 
@@ -193,7 +196,9 @@ def _restart(
             recovery = Recovery(attempts=recovery.attempts + 1, failed_at=recovery.failed_at)
             said += _attempt_notices(name, recovery.attempts, max_attempts, breaker, now)
         elif recovery.attempts >= max_attempts and not escalated and not _in_progress(restarts.get(name)):
-            said.append(Said(Notice.ESCALATED, name, {"max_attempts": max_attempts, "total_downtime": breaker.downtime(now)}))
+            said.append(
+                Said(Notice.ESCALATED, name, {"max_attempts": max_attempts, "total_downtime": breaker.downtime(now)})
+            )
             escalated = True
         children[name] = recovery
     after = msgspec.structs.replace(breaker, children=children, escalated=escalated)
@@ -203,7 +208,7 @@ def _restart(
 def _attempt_notices(name: str, attempts: int, max_attempts: int, breaker: Breaker, now: float) -> list[Said]:
     notices = [Said(Notice.RESTART, name, {"retry_attempt": attempts, "backoff_delay": delay(attempts)})]
     if attempts == max_attempts - 1:
-        values: dict[str, str | int | float] = {"attempts_remaining": 1, "total_downtime": breaker.downtime(now)}
+        values: Values = {"attempts_remaining": 1, "total_downtime": breaker.downtime(now)}
         notices.append(Said(Notice.ONE_LEFT, name, values))
     return notices
 
@@ -219,7 +224,7 @@ def _heartbeat(
     said = []
     for name, recovery in breaker.children.items():
         wait = next_attempt_at(recovery, restarts.get(name), graces.get(name, 0.0)) - now
-        values: dict[str, str | int | float] = {
+        values: Values = {
             "retry_attempt": recovery.attempts,
             "max_attempts": max_attempts,
             "elapsed_downtime": breaker.downtime(now),

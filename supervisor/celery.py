@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
+import warnings
 from typing import Any
 
 from celery import Celery
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging
 
 from supervisor.dispatch import Publish, celery_publisher
@@ -31,6 +33,8 @@ def _settings() -> Settings:
 
 
 settings = _settings()
+# Celery warns about a root user because of pickle, which accept_content refuses
+warnings.filterwarnings("ignore", category=SecurityWarning)
 app = Celery("supervisor", include=["supervisor.tasks"])
 app.config_from_object("celeryconfig")
 

@@ -12,7 +12,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -97,14 +97,22 @@ class Collector:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        parts = [self._observe_forever(), self._save_forever(), self._asks_forever(), self._alive_forever()]
+        parts: list[Coroutine[None, None, None]] = [
+            self._observe_forever(),
+            self._save_forever(),
+            self._asks_forever(),
+            self._alive_forever(),
+        ]
         tasks = [asyncio.create_task(part) for part in parts]
-        stopped = asyncio.create_task(self._stop.wait())
+        stopped = asyncio.create_task(self._stopped())
         done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
         for task in [*tasks, *self._looks.values()]:
             task.cancel()
         for task in done - {stopped}:
             task.result()  # a part that ended by itself failed: say so and exit; the executor starts us again
+
+    async def _stopped(self) -> None:
+        await self._stop.wait()
 
     async def _alive_forever(self) -> None:
         """Touch the local heartbeat; a loop that hangs does not, and is replaced by the executor."""
@@ -182,7 +190,12 @@ class Collector:
             self._keep(supervisor, item, seen)
 
     async def _see(
-        self, supervisor: str, texts: Mapping[str, str | None], item: str, previous: Document | None, collected_at: float
+        self,
+        supervisor: str,
+        texts: Mapping[str, str | None],
+        item: str,
+        previous: Document | None,
+        collected_at: float,
     ) -> Document:
         """Look at a worker by its type, or at a child by its check."""
         keys = self._runtime.store.keys(supervisor)
@@ -244,7 +257,7 @@ class Collector:
 
 
 async def see_child(spec: ChildSpec, folder: Path, previous: Document | None, collected_at: float) -> ChildObserved:
-    """Look at a child: its process if it is ours, then its check. Raises OSError or ValueError for an unreadable holder."""
+    """Look at a child: its process if it is ours, then its check. Raises OSError or ValueError for a bad state.json."""
     before = previous if isinstance(previous, ChildObserved) else None
     seen = look(folder) if spec.process is not None else None
     ended = seen.last_exit(collected_at) if seen is not None else None

@@ -89,7 +89,7 @@ class Applied:
 
 
 def apply(store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item]) -> Applied:
-    """Write a plan in batches; the circuit goes with the first. Returns the claims that were granted, not yet published."""
+    """Write a plan in batches, the circuit with the first. Return the claims that were granted, not yet published."""
     done = Applied([], {})
     for first in range(0, max(1, len(items)), BATCH):
         part = items[first : first + BATCH]
@@ -182,7 +182,9 @@ def celery_publisher(app: Any, task_name: str) -> Publish:
 
 
 def _publish_one(app: Any, producer: Any, task_name: str, message: Message) -> None:
-    kwargs = {name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "token", "params")}
+    kwargs = {
+        name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "token", "params")
+    }
     task = app.amqp.as_task_v2(
         message.action_id,
         task_name,
@@ -195,7 +197,9 @@ def _publish_one(app: Any, producer: Any, task_name: str, message: Message) -> N
         kwargsrepr=json.dumps(message.params),
         ignore_result=True,
     )
-    lease = {name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "action_id", "token")}
+    lease = {
+        name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "action_id", "token")
+    }
     producer.publish(
         task.body,
         exchange="",

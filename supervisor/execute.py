@@ -27,7 +27,12 @@ def run(
     `soft_timeout` is what the pool raises in the action when its time is up.
     """
     runner = str(uuid.uuid4())
-    fields = {"worker_id": grant.worker_id, "action_type": grant.action, "action_id": grant.action_id, "token": grant.token}
+    fields = {
+        "worker_id": grant.worker_id,
+        "action_type": grant.action,
+        "action_id": grant.action_id,
+        "token": grant.token,
+    }
     refused = runtime.leases.begin(grant, runner, executor)
     if refused is not None:
         log.warning("Action discarded", event_name="action.discarded", reason=refused, **fields, **WORKER)
@@ -66,6 +71,6 @@ def _execute(
         return Outcome.ERROR, str(error)
     except soft_timeout:
         return Outcome.TIMEOUT, f"did not end within {actions.get(grant.action).timeout:g}s"
-    except Exception as error:  # noqa: BLE001 - whatever an action raises must free its worker and be told
+    except Exception as error:
         log.exception("Action raised", event_name="action.raised", worker_id=grant.worker_id, action_type=grant.action)
         return Outcome.ERROR, f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""The exporter: reads Redis on every scrape, so every replica tells the same truth. `/metrics`, `/healthz`, `/readyz`."""
+"""The exporter: `/metrics`, `/healthz`, `/readyz`. Reads Redis on every scrape, so every replica tells the same."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from supervisor.metrics import COUNTERS, HISTOGRAMS, Counter, Histogram
+from supervisor.plan import phase_of
 from supervisor.runtime import Runtime
 from supervisor.store import STORE_ERRORS
-from supervisor.plan import phase_of
 from supervisor.view import World, load_world
 
 _READY_TICKS = 5  # a supervisor without a tick for this many intervals is not ready
@@ -67,9 +67,15 @@ class StoreCollector(Collector):
 
 
 def _gauges(worlds: Iterable[tuple[str, World]]) -> Iterator[Metric]:
-    circuit = GaugeMetricFamily("supervisor_circuit_breaker_open", "1 if circuit is open, 0 if closed", labels=["supervisor"])
-    escalated = GaugeMetricFamily("supervisor_escalations_active", "1 while an incident is escalated", labels=["supervisor"])
-    fleet = GaugeMetricFamily("supervisor_workers", "Workers by type and phase", labels=["supervisor", "worker_type", "phase"])
+    circuit = GaugeMetricFamily(
+        "supervisor_circuit_breaker_open", "1 if circuit is open, 0 if closed", labels=["supervisor"]
+    )
+    escalated = GaugeMetricFamily(
+        "supervisor_escalations_active", "1 while an incident is escalated", labels=["supervisor"]
+    )
+    fleet = GaugeMetricFamily(
+        "supervisor_workers", "Workers by type and phase", labels=["supervisor", "worker_type", "phase"]
+    )
     for name, world in worlds:
         circuit.add_metric([name], 1 if world.breaker.is_open else 0)
         escalated.add_metric([name], 1 if world.breaker.escalated else 0)
@@ -84,7 +90,9 @@ def _gauges(worlds: Iterable[tuple[str, World]]) -> Iterator[Metric]:
 
 
 def _counter(counter: Counter, counted: Iterable[tuple[str, dict[str, float]]]) -> Metric:
-    family = CounterMetricFamily(counter.name.removesuffix("_total"), counter.help, labels=["supervisor", *counter.labels])
+    family = CounterMetricFamily(
+        counter.name.removesuffix("_total"), counter.help, labels=["supervisor", *counter.labels]
+    )
     for supervisor, values in counted:
         found = {key: value for key, value in values.items() if key.split("|")[0] == counter.name}
         if not counter.labels:
@@ -102,8 +110,13 @@ def _histogram(histogram: Histogram, counted: Iterable[tuple[str, dict[str, floa
         for labels in sorted(series or ([] if histogram.labels else [[]])):
             suffix = "".join(f"|{label}" for label in labels)
             count = values.get(prefix + suffix, 0.0)
-            buckets = [(f"{bound:g}", values.get(f"{histogram.name}_bucket{suffix}|{bound:g}", 0.0)) for bound in histogram.buckets]
-            family.add_metric([supervisor, *labels], [*buckets, ("+Inf", count)], values.get(f"{histogram.name}_sum{suffix}", 0.0))
+            buckets = [
+                (f"{bound:g}", values.get(f"{histogram.name}_bucket{suffix}|{bound:g}", 0.0))
+                for bound in histogram.buckets
+            ]
+            family.add_metric(
+                [supervisor, *labels], [*buckets, ("+Inf", count)], values.get(f"{histogram.name}_sum{suffix}", 0.0)
+            )
     return family
 
 

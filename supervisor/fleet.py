@@ -1,4 +1,4 @@
-"""Reads a fleet file: TOML in, typed documents out, or one error with file, table, key, the value seen and what was expected."""
+"""Reads a fleet file: TOML in, typed documents out, or one error with file, table, key, value seen and expected."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _fields(kind: type[object], where: str) -> tuple[str, ...]:
     """Return the keys that the table at `where` may have, sorted; `kind` is what `where` was to become."""
     tables = {"supervisor": _Supervisor, "children": _Child, "workers": _Worker, "check": _Check, "runbook": _Runbook}
     names = [str(step) for step in _steps(where) if isinstance(step, str)]
-    table = tables.get(names[-1], kind) if names else kind
+    table: Any = tables.get(names[-1], kind) if names else kind
     return tuple(sorted(field.encode_name for field in msgspec.structs.fields(table)))
 
 
@@ -235,14 +235,18 @@ class _Reader:
         return Fleet(self._settings(), children, workers)
 
     def _fail(self, table: str, number: int, label: str, key: str, value: object, expected: str) -> FleetError:
-        return FleetError(f"{self.path}: [[{table}]] number {number + 1} ({label}), key {key}: value {value!r}: {expected}")
+        return FleetError(
+            f"{self.path}: [[{table}]] number {number + 1} ({label}), key {key}: value {value!r}: {expected}"
+        )
 
     def _settings(self) -> SupervisorSettings:
         table = self.file.supervisor
         for key, least in (("tick_interval", 0.05), ("observation_interval", 0.1)):
             value = getattr(table, key)
             if value < least:
-                raise FleetError(f"{self.path}: [supervisor], key {key}: value '{value}': expected at least {Duration(least)}")
+                raise FleetError(
+                    f"{self.path}: [supervisor], key {key}: value '{value}': expected at least {Duration(least)}"
+                )
         if table.observation_interval >= 10:
             seen = str(table.observation_interval)
             raise FleetError(
@@ -270,7 +274,9 @@ class _Reader:
             expected = f"expected a node's name; {' and '.join(RESERVED_PLACES)} mean something else here"
             raise self._fail(table, number, label, "node", node, expected)
         if self.nodes and node not in self.nodes:
-            expected = f"unknown node; expected one of {', '.join(sorted(self.nodes))} (or add it to [supervisor] nodes)"
+            expected = (
+                f"unknown node; expected one of {', '.join(sorted(self.nodes))} (or add it to [supervisor] nodes)"
+            )
             raise self._fail(table, number, label, "node", node, expected)
 
     def _child(self, number: int, child: _Child) -> ChildSpec:
@@ -280,7 +286,9 @@ class _Reader:
             expected = f'expected the "HOST:PORT" that a check of type {child.type} asks'
             raise self._fail("children", number, label, "check.address", None, expected)
         if child.type == "process" and not child.command:
-            raise self._fail("children", number, label, "command", [], "expected the command that this process child is")
+            raise self._fail(
+                "children", number, label, "command", [], "expected the command that this process child is"
+            )
         process = self._process(number, child)
         check = child.check
         return ChildSpec(

@@ -91,7 +91,7 @@ class Keys:
         return self._key(place, "collector")
 
     def wake(self, place: str) -> str:
-        """STRING "1": something changed at this place; set by end, reap, set, apply, collector; the gate deletes it. TTL 60 s."""
+        """STRING "1": something changed; set by end, reap, set, apply, collector; deleted by the gate. TTL 60 s."""
         return self._key(place, "wake")
 
     def asks(self, place: str) -> str:

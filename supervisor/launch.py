@@ -160,11 +160,13 @@ def part_environment(settings: Settings) -> dict[str, str]:
 
 def parts_of(fleet: Fleet, settings: Settings, exporter_port: int, flower_port: int) -> list[Part]:
     """Return all parts but Redis: executors, beats, exporter, Flower."""
-    celery = (sys.executable, "-m", "celery", "-A", "supervisor")
+    celery = (sys.executable, "-m", "celery", "--quiet", "-A", "supervisor")
     executor = (*celery, "worker", "--without-gossip", "--without-mingle")
     parts = [Part("supervisor", (*executor, "-Q", "supervisor", "-n", "supervisor@%h", "-c", "2"), 2)]
-    for node in fleet.nodes:
-        parts.append(Part(f"node-{node}", (*executor, "-Q", f"actions,actions.{node}", "-n", f"{node}@%h"), 1))
+    parts += [
+        Part(f"node-{node}", (*executor, "-Q", f"actions,actions.{node}", "-n", f"{node}@%h"), 1)
+        for node in fleet.nodes
+    ]
     parts += [Part(f"beat-{number}", (*celery, "beat"), 3) for number in (1, 2)]
     fsmctl = (sys.executable, "-c", "from supervisor.cli import main; main()")
     parts.append(Part("exporter", (*fsmctl, "exporter", "--port", str(exporter_port)), 3))
@@ -220,7 +222,9 @@ def check_ports(ports: Iterable[tuple[str, int, str]]) -> None:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                raise Refused(f"port {port} for {purpose} is taken; stop what listens there, or choose another with {option}") from None
+                raise Refused(
+                    f"port {port} for {purpose} is taken; stop what listens there, or choose another with {option}"
+                ) from None
 
 
 def lock_data_dir(settings: Settings) -> IO[str]:
@@ -233,7 +237,9 @@ def lock_data_dir(settings: Settings) -> IO[str]:
         file.seek(0)
         pid = file.read().strip() or "?"
         file.close()
-        raise Refused(f"another fsmctl up (pid {pid}) runs on {settings.data_dir}; stop it, or use another --data-dir") from None
+        raise Refused(
+            f"another fsmctl up (pid {pid}) runs on {settings.data_dir}; stop it, or use another --data-dir"
+        ) from None
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
@@ -259,7 +265,7 @@ class Tail:
         self._open: dict[str, IO[str]] = {}
 
     def look(self) -> None:
-        """Print what has been appended since the last look; a rotated file is followed to its end, then its successor."""
+        """Print what was appended since the last look; a rotated file is read to its end, then its successor."""
         for path in sorted(self._folder.glob("*/output.log")):
             name = path.parent.name
             file = self._open.get(name)

@@ -36,7 +36,15 @@ class Leases:
         """Begin to run: return None when granted, else why it is discarded. The same runner may ask again."""
         keys = self._keys(grant)
         where = [keys.lease(grant.place, grant.worker_id), keys.counters(grant.place), keys.events(grant.place)]
-        arguments = [grant.worker_id, grant.token, grant.action_id, runner, executor, LEASE_TTL, grant.action]
+        arguments: list[str | float] = [
+            grant.worker_id,
+            grant.token,
+            grant.action_id,
+            runner,
+            executor,
+            LEASE_TTL,
+            grant.action,
+        ]
         answer, why = self.scripts.run("begin", where, arguments)
         return None if answer == "begun" else str(why)
 
@@ -60,7 +68,9 @@ class Leases:
             keys.wake(grant.place),
             keys.circuit,
         ]
-        return self.scripts.run("end", where, [grant.token, grant.action_id, runner, outcome, detail[:500]]) == "ended"
+        return bool(
+            self.scripts.run("end", where, [grant.token, grant.action_id, runner, outcome, detail[:500]]) == "ended"
+        )
 
     def reap(self, supervisor: str, place: str, worker_id: str, token: str) -> bool:
         """Free a lease seen past its deadline; return whether it still was."""

@@ -127,7 +127,7 @@ def _consider(subject: Subject, view: View, by_id: Mapping[str, Subject], now: f
 
 
 def _blocked(subject: Subject, view: View, now: float) -> Skip | None:
-    """Return why the worker cannot even be judged."""
+    """Return why the worker cannot even be judged, before a look at its observation."""
     snapshot = subject.snapshot
     if snapshot is None:
         return Skip(subject.id, SkipReason.DERIVE_FAILED, subject.unreadable)
@@ -137,12 +137,21 @@ def _blocked(subject: Subject, view: View, now: float) -> Skip | None:
         return Skip(subject.id, SkipReason.ACTION_IN_PROGRESS, f"{lease.action} {lease.stage} for {ago(now - since)}")
     if not view.slots.get(subject.place) and subject.place != POOL:
         return Skip(subject.id, SkipReason.NODE_AWAY, f"node {subject.place} has no live executor")
+    return _blind(subject, snapshot, now)
+
+
+def _blind(subject: Subject, snapshot: Snapshot, now: float) -> Skip | None:
+    """Return why the worker's observation is none to decide on."""
     observed = snapshot.observed
     if observed is None:
         return Skip(subject.id, SkipReason.AWAITING_OBSERVATION, "not observed yet")
     ended = subject.lease.ended_at if subject.lease else None
     if ended is not None and observed.collected_at <= ended:
-        return Skip(subject.id, SkipReason.AWAITING_OBSERVATION, f"not observed since its last action ended {ago(now - ended)} ago")
+        return Skip(
+            subject.id,
+            SkipReason.AWAITING_OBSERVATION,
+            f"not observed since its last action ended {ago(now - ended)} ago",
+        )
     if snapshot.is_stale and not snapshot.wants_stop:
         return Skip(subject.id, SkipReason.STALE_OBSERVATION, f"last observed {ago(snapshot.metadata.age_seconds)} ago")
     if observed.error is not None:
@@ -170,7 +179,9 @@ def _held_back(
     due = not_before(status, subject.lease)
     if now < due:
         tries = snapshot.failures + status.early_exits
-        return Skip(subject.id, SkipReason.BACKING_OFF, f"{action.name} after {tries} failures: next in {due - now:.1f}s")
+        return Skip(
+            subject.id, SkipReason.BACKING_OFF, f"{action.name} after {tries} failures: next in {due - now:.1f}s"
+        )
     return None
 
 

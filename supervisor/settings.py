@@ -35,7 +35,9 @@ class Settings:
         folder = Path(data_dir or env.get("FSM_DATA_DIR") or DEFAULT_DATA_DIR).resolve()
         return cls(
             redis_url=_redis_url(env, folder),
-            namespace=_matching(env, "FSM_NAMESPACE", "fsm", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "letters, digits, - _ ."),
+            namespace=_matching(
+                env, "FSM_NAMESPACE", "fsm", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "letters, digits, - _ ."
+            ),
             data_dir=folder,
             log_format=_one_of(env, "FSM_LOG_FORMAT", ("auto", "json", "console")),
             log_level=_one_of(env, "FSM_LOG_LEVEL", ("info", "debug", "warning", "error")),

@@ -34,7 +34,10 @@ from supervisor.scripts import Scripts
 from supervisor.settings import Settings
 from workers.model import Desired, DesiredState, Document, Identity, Override
 
-STORE_ERRORS: tuple[type[Exception], ...] = (redis.RedisError, OSError)  # what any call here may raise when Redis is away
+STORE_ERRORS: tuple[type[Exception], ...] = (
+    redis.RedisError,
+    OSError,
+)  # what any call here may raise when Redis is away
 MIN_REDIS = (6, 2)
 _SOCKET_TIMEOUT = 3.0  # seconds; a hung Redis must not hang us
 _CHUNK = 200  # workers per MGET
@@ -43,7 +46,7 @@ WORKER_KINDS = ("identity", "desired", "override", "observed", "status", "lease"
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """Return a client for the installation's Redis. Nothing is sent yet. Raises `StoreUnreachable` without an address."""
+    """Return a client of the installation's Redis; nothing is sent. Raises `StoreUnreachable` without an address."""
     if not settings.redis_url:
         raise StoreUnreachable(
             f"no Redis is known: FSM_REDIS_URL is not set and nothing has been started in {settings.data_dir}; "
@@ -123,7 +126,8 @@ class Store:
 
     def __init__(self, client: redis.Redis, namespace: str, clock: Callable[[], float] | None = None) -> None:
         """Work on `client` under `namespace`; `clock` replaces Redis' time in tests."""
-        self.client = client
+        # redis-py's types do not know that decode_responses makes every answer text
+        self.client: Any = client
         self.namespace = namespace
         self.scripts = Scripts(client, clock)
         self._clock = clock
@@ -170,7 +174,9 @@ class Store:
         text = self.client.get(key)
         return None if text is None else decode(text, kind, key)
 
-    def read_worker(self, supervisor: str, items: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str, dict[str, str | None]]]:
+    def read_worker(
+        self, supervisor: str, items: Sequence[tuple[str, str]]
+    ) -> Iterable[tuple[str, str, dict[str, str | None]]]:
         """Yield (id, place, texts by kind) for each (id, place): six documents each, one round trip per 200."""
         keys = self.keys(supervisor)
         for first in range(0, len(items), _CHUNK):
@@ -181,7 +187,9 @@ class Store:
                 at = number * len(WORKER_KINDS)
                 yield item, place, dict(zip(WORKER_KINDS, texts[at : at + len(WORKER_KINDS)], strict=True))
 
-    def nodes(self, supervisor: str, places: Iterable[str]) -> dict[str, tuple[NodeDocument | None, CollectorDocument | None]]:
+    def nodes(
+        self, supervisor: str, places: Iterable[str]
+    ) -> dict[str, tuple[NodeDocument | None, CollectorDocument | None]]:
         """Return each place's two heartbeats."""
         keys = self.keys(supervisor)
         wanted = list(places)
@@ -207,7 +215,7 @@ class Store:
         """Ask the gate for a tick; return "started", "held" or "early", and Redis' time."""
         keys = self.keys(supervisor)
         wakes = [keys.wake(place) for place in (SUPERVISOR, *index.nodes)]
-        arguments = [tick_id, TICK_LEASE, index.settings.tick_interval, TICK_DEBOUNCE]
+        arguments: list[str | float] = [tick_id, TICK_LEASE, index.settings.tick_interval, TICK_DEBOUNCE]
         answer, now = self.scripts.run("gate", [keys.tick, keys.counters(SUPERVISOR), *wakes], arguments)
         return str(answer), float(now)
 
@@ -251,8 +259,8 @@ class Store:
             identity, desired = known.get(worker.id, (None, None))
             if identity is not None and (identity.type, identity.node) != (worker.type, worker.node):
                 raise Refused(
-                    f"worker {worker.id!r} is a {identity.type} on {identity.node} and cannot become a {worker.type} on "
-                    f"{worker.node}; take it out of the file, apply, wait until it is forgotten, then add it again"
+                    f"worker {worker.id!r} is a {identity.type} on {identity.node} and cannot become a {worker.type} "
+                    f"on {worker.node}; take it out of the file, apply, wait until it is forgotten, then add it again"
                 )
             if identity is None:
                 identity = Identity(
@@ -282,9 +290,7 @@ class Store:
         pipe.set(keys.desired(place, item), new)
         pipe.hincrby(keys.generations, item, 1)
 
-    def _write_children(
-        self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], applied: Applied
-    ) -> None:
+    def _write_children(self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], applied: Applied) -> None:
         known = self._known(keys, {item: place for item, place in before.items() if item.startswith(CHILD_PREFIX)})
         for child in fleet.children:
             if before.get(child.id, child.node) != child.node:
@@ -292,7 +298,9 @@ class Store:
                     f"child {child.name!r} is on {before[child.id]} and cannot move to {child.node}; "
                     "take it out of the file, apply, then add it again"
                 )
-            self._write_desired(pipe, keys, child.id, child.node, encode(child), known.get(child.id, (None, None))[1], applied)
+            self._write_desired(
+                pipe, keys, child.id, child.node, encode(child), known.get(child.id, (None, None))[1], applied
+            )
 
     def _mark_removed(self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], applied: Applied) -> None:
         """Workers that left the file are to be stopped; children that left are no longer watched, and left running."""
@@ -366,7 +374,7 @@ class Store:
             pipe.execute()
 
     def wait_for_ask(self, places: Sequence[tuple[str, str]], timeout: float) -> tuple[str, str] | None:
-        """Wait until an observation is asked for at one of the (supervisor, place) pairs; return (supervisor, id) or None.
+        """Wait until an observation is asked for at one of the (supervisor, place) pairs; return (supervisor, id).
 
         `timeout` in seconds, at least 0.1 and shorter than the socket's.
         """
@@ -378,8 +386,10 @@ class Store:
 
     # -- history ------------------------------------------------------------------------------------------------------
 
-    def events(self, supervisor: str, places: Iterable[str], most: int, after: str = "-") -> list[tuple[str, dict[str, str]]]:
-        """Return the newest `most` events of all places, oldest first, as (stream id, fields); only those after an id."""
+    def events(
+        self, supervisor: str, places: Iterable[str], most: int, after: str = "-"
+    ) -> list[tuple[str, dict[str, str]]]:
+        """Return the newest `most` events of all places after an id, oldest first, as (stream id, fields)."""
         keys = self.keys(supervisor)
         least = after if after == "-" else f"({after}"
         found: list[tuple[str, dict[str, str]]] = []

@@ -28,7 +28,9 @@ def target_of(runtime: Runtime, identity: Identity, desired: Desired) -> tuple[W
     try:
         config = msgspec.convert(desired.config, kind.config_type, dec_hook=lambda to, value: to(value))
     except msgspec.ValidationError as error:
-        raise BadDocument(f"configuration of worker {identity.id!r} does not fit type {identity.type}: {error}") from None
+        raise BadDocument(
+            f"configuration of worker {identity.id!r} does not fit type {identity.type}: {error}"
+        ) from None
     return kind, Target(identity.id, folder, config, desired.config_id)
 
 

@@ -71,7 +71,9 @@ class Tick:
                 continue
             if self.runtime.leases.reap(self.supervisor, place, item, lease.token):
                 fields = {"worker_id": item, "action_type": lease.action, "action_id": lease.action_id}
-                log.warning("Action lost", event_name="action.lost", token=lease.token, stage=lease.stage, **fields, **WORKER)
+                log.warning(
+                    "Action lost", event_name="action.lost", token=lease.token, stage=lease.stage, **fields, **WORKER
+                )
 
     def _break(self, world: World) -> Decision:
         return breaking.step(
@@ -156,14 +158,14 @@ def run(runtime: Runtime, publish: Publish, supervisor: str) -> Report | None:
 def _with_circuit(world: World, breaker: Breaker) -> World:
     """Return the world under the circuit that this tick decided."""
     view = msgspec.structs.replace(world.view, circuit_open=breaker.is_open)
-    return World(
-        world.index, world.now, breaker, world.children, world.nodes, view, world.unreadable_children
-    )
+    return World(world.index, world.now, breaker, world.children, world.nodes, view, world.unreadable_children)
 
 
 def _item(step: Step) -> Item:
     """Turn a step into what is written for it."""
-    subject, event, claim = step.subject, (), None
+    subject = step.subject
+    event: tuple[str, ...] = ()
+    claim = None
     if step.status is not None and subject.snapshot is not None and step.status.state != subject.snapshot.status.state:
         before = subject.snapshot.status.state
         fields = {"event": "worker.transition", "worker_id": subject.id, "from": before, "to": step.status.state}
@@ -212,7 +214,8 @@ _EVENTS = {
 
 
 def _event(said: Said) -> tuple[str, ...]:
-    return _flat({"event": _EVENTS[said.notice], "child_name": said.child, **said.values})
+    values = {name: round(value, 3) if isinstance(value, float) else value for name, value in said.values.items()}
+    return _flat({"event": _EVENTS[said.notice], "child_name": said.child, **values})
 
 
 _MESSAGES = {
@@ -243,5 +246,6 @@ def _log_skip(skip: Skip) -> None:
     message = "Worker skipped"
     if skip.reason.value == "action_in_progress":
         message = "Worker action in progress, skipping derivation"
-    log.debug(message, event_name="worker.skipped", worker_id=skip.worker_id, skip=skip.reason, detail=skip.detail, **WORKER)
-
+    log.debug(
+        message, event_name="worker.skipped", worker_id=skip.worker_id, skip=skip.reason, detail=skip.detail, **WORKER
+    )

@@ -1,4 +1,4 @@
-"""Loads what a tick decides on, and what fsmctl shows: one supervisor's workers, children, nodes and circuit at one moment."""
+"""Loads what a tick decides on and fsmctl shows: a supervisor's workers, children, nodes, circuit at one moment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from supervisor.model import (
 from supervisor.plan import Subject, View
 from supervisor.runtime import Runtime
 from supervisor.store import Index, decode
-from workers.model import Desired, Identity, Metadata, Override, Phase, Snapshot, Status, Transition
+from workers.model import Desired, Identity, Metadata, Override, Snapshot, Status, Transition
 from workers.registry import UnknownWorkerType
 
 
@@ -133,8 +133,6 @@ def _subject(
         failures=lease.failures if lease else 0,
     )
     return Subject(item, place, generation, lease, snapshot, kind.derive, kind.machine.phases)
-
-
 
 
 def metadata(collected_at: float | None, now: float, breaker: Breaker) -> Metadata:

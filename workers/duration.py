@@ -16,7 +16,9 @@ class Duration(float):
         """Return the duration that `text` says. Raises `ValueError` with the value seen and the form expected."""
         form = _FORM.fullmatch(text) if isinstance(text, str) else None
         if form is None:
-            raise ValueError(f'{text!r} is not a duration: expected a number with a unit, as "500ms", "5s", "10m" or "1h"')
+            raise ValueError(
+                f'{text!r} is not a duration: expected a number with a unit, as "500ms", "5s", "10m" or "1h"'
+            )
         return cls(float(form[1]) * _UNITS[form[2]])
 
     def __str__(self) -> str:

@@ -187,6 +187,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse a transition that is both, neither or without a reason."""
         if (self.state is None) == (self.action is None):
-            raise ValueError(f"a transition is a state or an action: got state {self.state!r} and action {self.action!r}")
+            raise ValueError(
+                f"a transition is a state or an action: got state {self.state!r} and action {self.action!r}"
+            )
         if not self.reason:
             raise ValueError("a transition must give its reason")

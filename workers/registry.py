@@ -34,7 +34,9 @@ class WorkerRegistry:
         try:
             return self._types[name]
         except KeyError:
-            raise UnknownWorkerType(f"unknown worker type {name!r}: expected one of {', '.join(self.names())}") from None
+            raise UnknownWorkerType(
+                f"unknown worker type {name!r}: expected one of {', '.join(self.names())}"
+            ) from None
 
     def names(self) -> tuple[str, ...]:
         """Return the registered names, sorted."""

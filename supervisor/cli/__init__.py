@@ -47,7 +47,9 @@ class _Lazy(click.Group):
         return command
 
 
-@click.group(cls=_Lazy, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.group(
+    cls=_Lazy, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}
+)
 @click.option("--data-dir", metavar="DIR", help="Data folder of this installation.  [default: $FSM_DATA_DIR or .fsm]")
 @click.option("--supervisor", metavar="NAME", help="Only this supervisor, where a store has several.")
 @click.pass_context

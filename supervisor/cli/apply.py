@@ -34,7 +34,9 @@ def apply_file(runtime: Runtime, path: Path) -> Applied:
 
 
 @click.command("apply", epilog=_EPILOG)
-@click.option("-f", "--fleet", "path", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Fleet file (TOML).")
+@click.option(
+    "-f", "--fleet", "path", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Fleet file (TOML)."
+)
 @output_option
 @with_session
 def command(session: Session, path: Path, output: str) -> None:

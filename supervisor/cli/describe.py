@@ -53,10 +53,11 @@ def _document(session: Session, row: dict[str, Any], subject: Subject, place: st
 def _lines(document: dict[str, Any], now: float) -> list[str]:
     """Return the description for a person."""
     by = " (set by an operator)" if document["overridden"] else ""
-    lines = [
-        f"Worker       {document['id']}  ({document['type']} on {document['node']}, supervisor {document['supervisor']})",
+    since = ago(now - document["since"]) if document["since"] else "-"
+    return [
+        f"Worker       {document['id']}, {document['type']} on {document['node']} of {document['supervisor']}",
         f"Desired      {document['desired']}{by}, configuration {document['config_id']}",
-        f"State        {document['state']} for {ago(now - document['since']) if document['since'] else '-'}, phase {document['phase']}",
+        f"State        {document['state']} for {since}, phase {document['phase']}",
         f"Reason       {document['reason']}",
         f"Observed     {_observed(document)}",
         f"Restarts     {document['restarts']}",
@@ -68,7 +69,6 @@ def _lines(document: dict[str, Any], now: float) -> list[str]:
         "Events",
         *(f"  {event_line(event, now)}" for event in document["events"]),
     ]
-    return lines
 
 
 def _observed(document: dict[str, Any]) -> str:
@@ -76,7 +76,9 @@ def _observed(document: dict[str, Any]) -> str:
     if seen is None:
         return "not yet"
     hidden = {"schema", "collected_at", "log", "last_exit", "started_at", "config_id", "start_ticks"}
-    values = ", ".join(f"{key} {_short(value)}" for key, value in seen.items() if key not in hidden and value is not None)
+    values = ", ".join(
+        f"{key} {_short(value)}" for key, value in seen.items() if key not in hidden and value is not None
+    )
     return f"{ago(document['observed_age_seconds'])} ago: {values}"
 
 
@@ -90,7 +92,9 @@ def _action(lease: dict[str, Any] | None, now: float) -> str:
     if lease["stage"] != "free":
         since = lease.get("begun_at") or lease["claimed_at"]
         return f"{lease['action']} {lease['stage']} for {ago(now - since)}, token {lease['token']}"
-    return f"none; last was {lease['action']}: {lease['outcome']} {ago(now - lease['ended_at'])} ago ({lease['detail']})"
+    return (
+        f"none; last was {lease['action']}: {lease['outcome']} {ago(now - lease['ended_at'])} ago ({lease['detail']})"
+    )
 
 
 @click.command("describe", epilog=_EPILOG)

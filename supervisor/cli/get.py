@@ -12,9 +12,34 @@ from supervisor.cli.output import output_option, print_rows
 from supervisor.cli.session import Session, with_session
 
 _COLUMNS = {
-    "workers": ("ID id", "TYPE type", "NODE node", "DESIRED desired", "STATE state", "SEEN observed_age", "PID pid", "ACTION action_name"),
-    "children": ("NAME name", "TYPE type", "NODE node", "VERDICT verdict", "SEEN observed_age", "PID pid", "DETAIL detail"),
-    "nodes": ("NAME name", "STATUS status", "HOST host", "SLOTS slots", "BEAT heartbeat_age", "COLLECTOR collector_age", "WATCHES observed"),
+    "workers": (
+        "ID id",
+        "TYPE type",
+        "NODE node",
+        "DESIRED desired",
+        "STATE state",
+        "SEEN observed_age",
+        "PID pid",
+        "ACTION action_name",
+    ),
+    "children": (
+        "NAME name",
+        "TYPE type",
+        "NODE node",
+        "VERDICT verdict",
+        "SEEN observed_age",
+        "PID pid",
+        "DETAIL detail",
+    ),
+    "nodes": (
+        "NAME name",
+        "STATUS status",
+        "HOST host",
+        "SLOTS slots",
+        "BEAT heartbeat_age",
+        "COLLECTOR collector_age",
+        "WATCHES observed",
+    ),
     "actions": ("WORKER worker_id", "ACTION action", "STATUS status", "AGE age", "TOOK took", "NODE node"),
     "circuit": ("SUPERVISOR supervisor", "STATE state", "ATTEMPT retry_attempt", "OPEN downtime", "REASON reason"),
 }

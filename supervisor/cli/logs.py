@@ -25,8 +25,9 @@ Examples:
 def log_file(session: Session, item: str) -> Path:
     """Return the output file of a worker or child. Raises `NotFound` when it is not on this host."""
     supervisor, place = session.find(item)
-    kind = ChildObserved if item.startswith(CHILD_PREFIX) else Observed
-    seen = session.runtime.store.read(kind, session.runtime.store.keys(supervisor).observed(place, item))
+    store, key = session.runtime.store, session.runtime.store.keys(supervisor).observed(place, item)
+    seen: ChildObserved | Observed | None
+    seen = store.read(ChildObserved, key) if item.startswith(CHILD_PREFIX) else store.read(Observed, key)
     if seen is None or not seen.log:
         raise NotFound(f"{item} has no output yet: it has not been observed on node {place}")
     path = Path(seen.log)

@@ -175,6 +175,16 @@ def action_row(supervisor: str, worker_id: str, place: str, lease: Lease, now: f
 
 def public(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row without what only the table needs."""
-    hidden = ("observed_age", "state_age", "action_name", "heartbeat_age", "collector_age", "downtime", "age", "status", "took")
+    hidden = (
+        "observed_age",
+        "state_age",
+        "action_name",
+        "heartbeat_age",
+        "collector_age",
+        "downtime",
+        "age",
+        "status",
+        "took",
+    )
     keep_status = "heartbeat_age" in row  # a node's status is data
     return {key: value for key, value in row.items() if key not in hidden or (key == "status" and keep_status)}

@@ -153,7 +153,15 @@ def fleet_table(runtime: Runtime, fleet: Fleet) -> Table:
     """Return the fleet as a picture of 80 columns; readable without colour."""
     name = fleet.settings.name
     table = Table(box=None, pad_edge=False, title_justify="left", expand=False)
-    for heading, width in (("WORKER", 20), ("NODE", 8), ("DESIRED", 8), ("STATE", 9), ("SEEN", 5), ("PID", 7), ("ACTION", 12)):
+    for heading, width in (
+        ("WORKER", 20),
+        ("NODE", 8),
+        ("DESIRED", 8),
+        ("STATE", 9),
+        ("SEEN", 5),
+        ("PID", 7),
+        ("ACTION", 12),
+    ):
         table.add_column(heading, no_wrap=True, max_width=width)
     try:
         index = runtime.store.index(name)
@@ -168,7 +176,9 @@ def fleet_table(runtime: Runtime, fleet: Fleet) -> Table:
     )
     for row in rows.worker_rows(name, world):
         cells = ("id", "node", "desired", "state", "observed_age", "pid", "action_name")
-        table.add_row(*(str(row[cell]) if row[cell] is not None else "-" for cell in cells), style=_STYLES.get(row["phase"]))
+        table.add_row(
+            *(str(row[cell]) if row[cell] is not None else "-" for cell in cells), style=_STYLES.get(row["phase"])
+        )
     return table
 
 
@@ -176,11 +186,29 @@ _STYLES = {"running": "green", "degraded": "yellow", "failed": "red", "unknown":
 
 
 @click.command("up", epilog=_EPILOG)
-@click.option("--fleet", "path", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Fleet file (TOML).")
+@click.option(
+    "--fleet", "path", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Fleet file (TOML)."
+)
 @click.option("--data-dir", metavar="DIR", help="Data folder; a second run goes on from it.  [default: .fsm]")
-@click.option("--redis-port", type=_PORT, default=7379, show_default=True, envvar="FSM_UP_REDIS_PORT", help="Port of the private Redis.")
-@click.option("--exporter-port", type=_PORT, default=9464, show_default=True, envvar="FSM_UP_EXPORTER_PORT", help="Port of /metrics.")
-@click.option("--flower-port", type=_PORT, default=5555, show_default=True, envvar="FSM_UP_FLOWER_PORT", help="Port of Flower.")
+@click.option(
+    "--redis-port",
+    type=_PORT,
+    default=7379,
+    show_default=True,
+    envvar="FSM_UP_REDIS_PORT",
+    help="Port of the private Redis.",
+)
+@click.option(
+    "--exporter-port",
+    type=_PORT,
+    default=9464,
+    show_default=True,
+    envvar="FSM_UP_EXPORTER_PORT",
+    help="Port of /metrics.",
+)
+@click.option(
+    "--flower-port", type=_PORT, default=5555, show_default=True, envvar="FSM_UP_FLOWER_PORT", help="Port of Flower."
+)
 @click.pass_context
 def command(
     context: click.Context, path: Path, data_dir: str | None, redis_port: int, exporter_port: int, flower_port: int
@@ -192,4 +220,3 @@ def command(
     """
     settings = Settings.from_env(data_dir=data_dir or context.find_root().obj["data_dir"])
     Up(settings, path, Ports(redis_port, exporter_port, flower_port)).run()
-

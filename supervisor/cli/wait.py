@@ -23,7 +23,7 @@ Examples:
 """
 
 
-class _DurationType(click.ParamType):
+class _DurationType(click.ParamType[Duration]):
     """A duration as people write it."""
 
     name = "duration"
@@ -42,7 +42,9 @@ def _parse(target: str, condition: str) -> tuple[str, str, str, str]:
     kind, _, name = target.partition("/")
     field, _, value = condition.partition("=")
     if kind not in _FIELDS or not name:
-        raise click.UsageError(f"{target!r} is not something to wait for: expected worker/ID, child/NAME or circuit/SUPERVISOR")
+        raise click.UsageError(
+            f"{target!r} is not something to wait for: expected worker/ID, child/NAME or circuit/SUPERVISOR"
+        )
     if field not in _FIELDS[kind] or not value:
         fields = " or ".join(f"{field}=VALUE" for field in _FIELDS[kind])
         raise click.UsageError(f"{condition!r} cannot be waited for on a {kind}: expected {fields}")
@@ -78,7 +80,13 @@ def _look(options: dict[str, Any], kind: str, name: str) -> tuple[dict[str, Any]
 
 @click.command("wait", epilog=_EPILOG)
 @click.argument("target")
-@click.option("--for", "condition", required=True, metavar="FIELD=VALUE", help="worker: state, phase, desired; child: verdict; circuit: state.")
+@click.option(
+    "--for",
+    "condition",
+    required=True,
+    metavar="FIELD=VALUE",
+    help="worker: state, phase, desired; child: verdict; circuit: state.",
+)
 @click.option("--timeout", type=_DurationType(), default="60s", show_default=True, help="How long at most.")
 @click.pass_context
 def command(context: click.Context, target: str, condition: str, timeout: Duration) -> None:

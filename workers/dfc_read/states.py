@@ -11,7 +11,8 @@ from workers.process import states as process
 
 
 class FlowObserved(Observed, frozen=True, kw_only=True):
-    """What a data flow says of itself. Counters are since its start; `*_per_second` since the previous observation.
+    """What a data flow says of itself. Counters are since its start; `*_per_second` since the previous
+    observation, None without one of the same incarnation.
 
     `http_error` is set when the process runs and its HTTP interface did not answer as expected.
     """
@@ -23,8 +24,8 @@ class FlowObserved(Observed, frozen=True, kw_only=True):
     messages_in: int = 0
     messages_out: int = 0
     errors: int = 0
-    messages_in_per_second: float = 0.0
-    messages_out_per_second: float = 0.0
+    messages_in_per_second: float | None = None
+    messages_out_per_second: float | None = None
 
 
 CONNECTED = "connected"  # wanted, there, both ends connected
@@ -35,10 +36,7 @@ _C = process.Condition
 
 def _table() -> dict[tuple[str, str], Entry]:
     """Return the process table with `up` split into connected and unconnected, and a degraded state."""
-    table: dict[tuple[str, str], Entry] = {}
-    for (state, condition), entry in process.MACHINE.table.items():
-        if condition != _C.UP:
-            table[state, condition] = entry
+    table: dict[tuple[str, str], Entry] = {at: entry for at, entry in process.MACHINE.table.items() if at[1] != _C.UP}
     for condition in (_C.MISSING, _C.FAILING, _C.UNWANTED, _C.DOWN):
         table["degraded", condition] = process.MACHINE.table["running", condition]
     table["degraded", _C.OUTDATED] = Reconfigure()
@@ -78,7 +76,12 @@ def classify(snapshot: Snapshot, observed: Observed) -> tuple[str, str]:
     if flow.http_error is not None:
         return UNCONNECTED, f"pid {flow.pid} runs and does not answer: {flow.http_error}"
     if not (flow.ready and flow.input_connected and flow.output_connected):
-        return UNCONNECTED, f"pid {flow.pid} runs, input {_up(flow.input_connected)}, output {_up(flow.output_connected)}"
+        return (
+            UNCONNECTED,
+            f"pid {flow.pid} runs, input {_up(flow.input_connected)}, output {_up(flow.output_connected)}",
+        )
+    if flow.messages_in_per_second is None or flow.messages_out_per_second is None:
+        return CONNECTED, f"connected, {flow.messages_in} in, {flow.messages_out} out"
     return CONNECTED, f"connected, in {flow.messages_in_per_second:.1f}/s, out {flow.messages_out_per_second:.1f}/s"
 
 

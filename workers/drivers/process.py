@@ -61,7 +61,7 @@ def exit_at(ended: Mapping[str, Any], now: float) -> Exit:
 
 
 def look(folder: Path) -> Look:
-    """Read what runs in `folder`, without asking its holder. Raises OSError or ValueError if state.json is unreadable."""
+    """Read what runs in `folder`, without asking its holder. Raises OSError or ValueError for a bad state.json."""
     state = holder.read_state(str(folder))
     if state is None:
         return Look()
@@ -115,7 +115,9 @@ class ProcessComponent:
         timeout = self.config.stop_timeout + _ANSWER_TIMEOUT
         self._check(self._settle(lambda: self._fence(token), {"do": "stop", "token": token}, timeout), token)
 
-    def _settle(self, alone: Callable[[], dict[str, Any]], request: Mapping[str, object], timeout: float) -> dict[str, Any]:
+    def _settle(
+        self, alone: Callable[[], dict[str, Any]], request: Mapping[str, object], timeout: float
+    ) -> dict[str, Any]:
         """Do it alone if no holder has the lock, else ask the holder; a holder that comes or goes is waited for."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         give_up = time.monotonic() + _CHANGE_TIMEOUT
@@ -162,7 +164,9 @@ class ProcessComponent:
 
     def _check(self, reply: Mapping[str, Any], token: int) -> None:
         if "fenced" in reply:
-            raise Fenced(f"token {token} is older than {reply['fenced']}, which {self.folder.name} has accepted already")
+            raise Fenced(
+                f"token {token} is older than {reply['fenced']}, which {self.folder.name} has accepted already"
+            )
         if "error" in reply:
             raise ActionError(str(reply["error"]))
 

@@ -31,4 +31,6 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if self.stop_signal not in SIGNALS:
             raise ValueError(f"stop_signal is {self.stop_signal!r}: expected one of {', '.join(SIGNALS)}")
         if not 0 < self.stop_timeout <= MAX_STOP_TIMEOUT:
-            raise ValueError(f"stop_timeout is {self.stop_timeout:g}s: expected more than 0s and at most {MAX_STOP_TIMEOUT:g}s")
+            raise ValueError(
+                f"stop_timeout is {self.stop_timeout:g}s: expected more than 0s and at most {MAX_STOP_TIMEOUT:g}s"
+            )

@@ -93,7 +93,10 @@ def classify(snapshot: Snapshot, observed: Observed) -> tuple[Condition, str]:
     if observed.pid is None:
         return _missing(snapshot, observed)
     if observed.config_id != snapshot.desired.config_id:
-        return C.OUTDATED, f"pid {observed.pid} runs configuration {observed.config_id}, wanted is {snapshot.desired.config_id}"
+        return (
+            C.OUTDATED,
+            f"pid {observed.pid} runs configuration {observed.config_id}, wanted is {snapshot.desired.config_id}",
+        )
     return C.UP, f"pid {observed.pid} runs"
 
 

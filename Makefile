@@ -1,0 +1,65 @@
+# Everything a newcomer needs: `make run` and `make test`. Each target says what it is for: `make help`.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FLEET ?= compose/demo/fleet.toml
+
+.PHONY: help run test test-all lint format diagrams lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+# What the environment needs, said in a sentence when it is missing.
+define CHECK_PYTHON
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+  echo "error: $(PYTHON) is missing or older than 3.11; install Debian's python3 (bookworm or newer), or say make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+  echo "error: Python's venv module is missing; install it with: apt-get install python3-venv" >&2; exit 1; }
+endef
+
+$(VENV)/.run: requirements.lock pyproject.toml
+	@$(CHECK_PYTHON)
+	@echo "setting up $(VENV) from requirements.lock"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	@echo "adding the development tools from requirements-dev.lock"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/.run ## Run the demo fleet here, in the foreground; Ctrl-C stops everything
+	@exec $(BIN)/fsmctl up --fleet $(FLEET)
+
+test: $(VENV)/.dev ## Unit tests, and the short live tests on a real Redis and real Celery
+	$(BIN)/pytest -m "not slow"
+
+test-all: $(VENV)/.dev ## All tests, with coverage
+	$(BIN)/coverage erase
+	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/pytest --cov --cov-report=
+	$(BIN)/coverage report --fail-under=80
+
+lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.diagrams --check
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+diagrams: $(VENV)/.dev ## Write docs/state-machines.md from the tables
+	$(BIN)/python -m tests.diagrams
+
+lock: ## Resolve both lock files anew (needs uv)
+	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade pyproject.toml - -o requirements.lock
+	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev -c requirements.lock pyproject.toml - -o requirements-dev.lock
+
+clean: ## Remove the environment and caches; the data folder .fsm stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info .coverage*
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
