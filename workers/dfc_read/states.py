@@ -11,9 +11,9 @@ from workers.process import states as process
 
 
 class FlowObserved(Observed, frozen=True, kw_only=True):
-    """What a data flow says of itself. Counters are since its start; `*_per_second` since the previous
-    observation, None without one of the same incarnation.
+    """What a data flow says of itself.
 
+    Counters are since its start; `*_per_second` since the previous look, None without one at the same incarnation.
     `http_error` is set when the process runs and its HTTP interface did not answer as expected.
     """
 
