@@ -111,6 +111,13 @@ class Collector:
         for task in done - {stopped}:
             task.result()  # a part that ended by itself failed: say so and exit; the executor starts us again
 
+    async def look_once(self) -> None:
+        """Look at everything placed here once, and write it: the last word when all of it has been stopped."""
+        await asyncio.to_thread(self._read)
+        looks = [self._look(name, item) for name, watched in self._watched.items() for item in watched.texts]
+        await asyncio.gather(*looks)
+        await asyncio.to_thread(self._save)
+
     async def _stopped(self) -> None:
         await self._stop.wait()
 

@@ -109,17 +109,21 @@ class Runner:
         except SupervisorError as error:
             self.say(str(error))
 
-    def stop(self) -> None:
-        """Stop the parts, stage by stage, then the supervised processes, then what is left: stage 0."""
-        stages = sorted({life.part.stage for life in self._lives.values()}, reverse=True)
-        for stage in stages:
-            if stage == 0:
-                self.stop_supervised()
-            names = [life.part.name for life in self._lives.values() if life.part.stage == stage]
-            self._quit([self._folder(name) for name in names], _STOP_TIMEOUT)
-        if 0 not in stages:
-            self.stop_supervised()
+    def stop(self, last_look: Callable[[], None]) -> None:
+        """Stop the parts stage by stage, then the supervised processes, then Redis (stage 0).
+
+        `last_look` is called when everything but Redis has been stopped.
+        """
+        for stage in sorted({life.part.stage for life in self._lives.values()} - {0}, reverse=True):
+            self._stop_stage(stage)
+        self.stop_supervised()
+        last_look()
+        self._stop_stage(0)
         self._lives.clear()
+
+    def _stop_stage(self, stage: int) -> None:
+        names = [life.part.name for life in self._lives.values() if life.part.stage == stage]
+        self._quit([self._folder(name) for name in names], _STOP_TIMEOUT)
 
     def stop_supervised(self) -> None:
         """Stop every supervised process of this data folder; what is desired stays as it is."""

@@ -26,6 +26,7 @@ from supervisor.model import (
     TICK_DEBOUNCE,
     TICK_LEASE,
     CollectorDocument,
+    Lease,
     NodeDocument,
     SupervisorSettings,
     TickDocument,
@@ -208,6 +209,17 @@ class Store:
     def breaker(self, supervisor: str) -> Breaker:
         """Return the circuit; closed when it was never written."""
         return self.read(Breaker, self.keys(supervisor).circuit) or Breaker()
+
+    def is_circuit_open(self, supervisor: str) -> bool:
+        """Tell whether a supervisor's actions are held back."""
+        return self.breaker(supervisor).is_open
+
+    def has_action_in_progress(self, supervisor: str, worker_id: str) -> bool:
+        """Tell whether an action of a worker, or of `child/NAME`, is between its claim and its end."""
+        keys = self.keys(supervisor)
+        place = self.client.hget(keys.index, worker_id)
+        lease = None if place is None else self.read(Lease, keys.lease(place, worker_id))
+        return lease is not None and lease.in_progress
 
     # -- the tick -----------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ def worker_row(supervisor: str, subject: Subject, world: World) -> dict[str, Any
     snapshot = subject.snapshot
     observed = snapshot.observed if snapshot else None
     age = snapshot.metadata.age_seconds if snapshot else None
+    reason, next_state = judged(subject, world.now)
     return {
         "id": subject.id,
         "type": snapshot.identity.type if snapshot else None,
@@ -43,10 +44,11 @@ def worker_row(supervisor: str, subject: Subject, world: World) -> dict[str, Any
         "desired": snapshot.desired.state if snapshot else None,
         "state": snapshot.status.state if snapshot else "unreadable",
         "phase": phase_of(subject).value,
-        "reason": reason_of(subject, world.now),
+        "reason": reason,
         "observed_age_seconds": rounded(age),
         "pid": observed.pid if observed else None,
         "action": action_of(subject.lease, subject.place),
+        "next_state": next_state,
         "restarts": snapshot.status.restarts if snapshot else 0,
         "overridden": snapshot.overridden if snapshot else False,
         "removed": snapshot.desired.removed if snapshot else False,
@@ -58,19 +60,23 @@ def worker_row(supervisor: str, subject: Subject, world: World) -> dict[str, Any
     }
 
 
-def reason_of(subject: Subject, now: float) -> str:
-    """Return why the worker is as it is, from what is known now; else why it last changed."""
+def judged(subject: Subject, now: float) -> tuple[str, str | None]:
+    """Return why the worker is as it is, from what is known now, and the state that the next tick will give it.
+
+    None: it keeps its state, or nothing can be said of it.
+    """
     snapshot = subject.snapshot
     if snapshot is None:
-        return subject.unreadable
+        return subject.unreadable, None
     if phase_of(subject) is Phase.UNKNOWN:
         if snapshot.observed is None:
-            return "not observed yet"
-        return snapshot.observed.error or f"last observed {ago(snapshot.metadata.age_seconds)} ago"
+            return "not observed yet", None
+        return snapshot.observed.error or f"last observed {ago(snapshot.metadata.age_seconds)} ago", None
     try:
-        return subject.derive(snapshot, now).reason
+        transition = subject.derive(snapshot, now)
     except Exception as error:  # noqa: BLE001 - a type's own code; shown to the person instead of ending the command
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}", None
+    return transition.reason, transition.state if transition.state != snapshot.status.state else None
 
 
 def action_of(lease: Lease | None, place: str) -> dict[str, Any] | None:

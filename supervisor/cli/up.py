@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import signal
 import sys
@@ -18,6 +19,7 @@ from supervisor import launch
 from supervisor.cli import rows
 from supervisor.cli.apply import apply_file
 from supervisor.clock import SystemClock
+from supervisor.collector import Collector
 from supervisor.fleet import Fleet, read_fleet
 from supervisor.launch import Part, Runner
 from supervisor.runtime import Runtime, make_runtime
@@ -137,8 +139,17 @@ class Up:
 
     def _stop(self, runner: Runner) -> None:
         self.say("stopping")
-        runner.stop()
+        runner.stop(self._last_look)
         self.say("stopped; what is desired stays as it is")
+
+    def _last_look(self) -> None:
+        """Write down that nothing runs any more, so that nobody is told the contrary until the next run."""
+        runtime = make_runtime(self.settings)
+        try:
+            for node in self.fleet.nodes:
+                asyncio.run(Collector(runtime, node).look_once())
+        except STORE_ERRORS as error:
+            self.say(f"the last look was not written, the store does not answer: {error}")
 
 
 def _fsmctl(settings: Settings) -> str:

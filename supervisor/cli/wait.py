@@ -78,6 +78,11 @@ def _look(options: dict[str, Any], kind: str, name: str) -> tuple[dict[str, Any]
         return None, StoreUnreachable(f"Redis does not answer: {error}")
 
 
+def _is_current(row: dict[str, Any]) -> bool:
+    """Tell whether a worker's row is more than a memory: seen lately, and nothing seen that is about to change it."""
+    return row.get("phase") != "unknown" and row.get("next_state") is None
+
+
 @click.command("wait", epilog=_EPILOG)
 @click.argument("target")
 @click.option(
@@ -104,7 +109,7 @@ def command(context: click.Context, target: str, condition: str, timeout: Durati
         row, error = _look(context.find_root().obj, kind, name)
         if row is not None:
             seen = f"{field}={row[field]}" + (f" ({row['reason']})" if row.get("reason") else "")
-            if row[field] == value:
+            if row[field] == value and (value == "unknown" or _is_current(row)):
                 click.echo(f"{target} {field}={value} after {ago(clock.monotonic() - start)}", err=True)
                 return
         if clock.monotonic() - start >= timeout:
