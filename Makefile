@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FLEET ?= compose/demo/fleet.toml
 
-.PHONY: help run test test-all lint format diagrams lock clean
+.PHONY: help run test test-all lint format diagrams check-lock lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -55,6 +55,15 @@ format: $(VENV)/.dev ## Format the code
 
 diagrams: $(VENV)/.dev ## Write docs/state-machines.md from the tables
 	$(BIN)/python -m tests.diagrams
+
+check-lock: ## See that requirements.lock alone is enough to run every part
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation .
+	$(VENV)-lock/bin/pip check
+	cd / && FSM_REDIS_URL=redis://127.0.0.1:1/0 $(CURDIR)/$(VENV)-lock/bin/python -c \
+	  "import celery.apps.beat, celery.apps.worker, flower.command, kombu.transport.redis, supervisor.tasks, supervisor.cli.up"
+	rm -rf $(VENV)-lock build *.egg-info
 
 lock: ## Resolve both lock files anew (needs uv)
 	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade pyproject.toml - -o requirements.lock

@@ -98,7 +98,8 @@ class Runner:
                 ended = look(self._folder(life.part.name)).last_exit(self.clock.now())
                 life.deaths += 1
                 life.next_try = now + delay(life.deaths - 1)
-                self.say(f"{life.part.name} died ({ended.words() if ended else 'no trace of it'}); starting it again")
+                how = ended.words() if ended else "without a trace"
+                self.say(f"{life.part.name} died, {how}; starting it again. Output: {self._folder(life.part.name)}/output.log")
             if now >= life.next_try:
                 life.next_try = 0.0
                 self._start_again(life.part)

@@ -129,7 +129,7 @@ class Up:
             return
         with Live(fleet_table(runtime, self.fleet), console=Console(), auto_refresh=False) as live:
             # messages of the runner go above the table
-            runner.say = live.console.print
+            runner.say = lambda text: live.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
             def show() -> None:
                 live.update(fleet_table(runtime, self.fleet), refresh=True)
