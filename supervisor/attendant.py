@@ -14,13 +14,14 @@ from pathlib import Path
 import psutil
 
 from supervisor.backoff import delay
+from supervisor.connection import STORE_ERRORS
 from supervisor.errors import Refused, SupervisorError
 from supervisor.leases import Grant
 from supervisor.logs import raw_line
 from supervisor.model import HEARTBEAT_INTERVAL, LEASE_TTL, NodeDocument
 from supervisor.runtime import Runtime
-from supervisor.store import STORE_ERRORS
-from workers.holder import boot_id
+from workers import holder
+from workers.holder import boot_id, stat_of
 
 _FAILURES: tuple[type[Exception], ...] = (SupervisorError, *STORE_ERRORS)
 _BEAT = 0.5  # seconds between two looks of the attendant
@@ -39,18 +40,24 @@ def queue_node(queues: Iterable[str]) -> str | None:
 
 
 def heartbeat_file(data_dir: Path, node: str) -> Path:
-    """Return the file that a node's collector touches: how its executor judges it, without Redis. It holds its pid."""
+    """Return the file by which an executor judges its collector: pid, start ticks, monotonic time. Not by Redis."""
     return data_dir / "nodes" / node / "collector.alive"
+
+
+def write_heartbeat(data_dir: Path, node: str, monotonic: float) -> None:
+    """Say that this process is the node's collector and lives. The monotonic clock is one for all of a host."""
+    file = heartbeat_file(data_dir, node)
+    stat = stat_of(os.getpid())
+    holder.write_whole(str(file), f"{os.getpid()} {stat[1] if stat else 0} {monotonic}")
 
 
 class CollectorWatch:
     """Starts a node's collector, and replaces it when it died or hangs; adopts one that a former executor left."""
 
-    def __init__(self, data_dir: Path, node: str, now: Callable[[], float], monotonic: Callable[[], float]) -> None:
+    def __init__(self, data_dir: Path, node: str, monotonic: Callable[[], float]) -> None:
         """Watch the collector of `node`."""
         self._node = node
         self._file = heartbeat_file(data_dir, node)
-        self._now = now
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None
         self._tries = 0
@@ -60,8 +67,8 @@ class CollectorWatch:
         """See that a collector lives; start one if not, with backoff between tries."""
         if self._child is not None:
             self._child.poll()
-        process = self._process()
-        if process is not None and self._fresh():
+        process, silence = self._living()
+        if process is not None and silence < _HUNG_AFTER:
             self._tries = 0
             return
         if self._monotonic() < self._next_try:
@@ -78,22 +85,20 @@ class CollectorWatch:
         command = [sys.executable, "-m", "supervisor.collector", self._node]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
-    def _process(self) -> psutil.Process | None:
-        """Return the collector that wrote the heartbeat file, if that very process lives."""
+    def _living(self) -> tuple[psutil.Process | None, float]:
+        """Return the collector that wrote the heartbeat, if that very process lives, and its silence in seconds."""
         try:
-            pid, created = self._file.read_text().split()
-            process = psutil.Process(int(pid))
-            same = abs(process.create_time() - float(created)) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
+            pid, ticks, beat = self._file.read_text().split()
+            stat = stat_of(int(pid))
+            if stat is None or stat[0] == "Z" or stat[1] != int(ticks):
+                return None, 0.0
+            return psutil.Process(int(pid)), self._monotonic() - float(beat)
         except (OSError, ValueError, psutil.Error):
-            return None
-        return process if same else None
-
-    def _fresh(self) -> bool:
-        return self._now() - self._file.stat().st_mtime < _HUNG_AFTER
+            return None, 0.0
 
     def end(self) -> None:
         """End the collector, by force if it does not listen."""
-        process = self._process()
+        process, _ = self._living()
         if process is None and self._child is not None and self._child.poll() is None:
             process = psutil.Process(self._child.pid)
         if process is None:
@@ -120,9 +125,7 @@ class NodeAttendant:
         self._grants = grants
         self._node = node
         clock = runtime.clock
-        self._watch = (
-            None if node is None else CollectorWatch(runtime.settings.data_dir, node, clock.now, clock.monotonic)
-        )
+        self._watch = None if node is None else CollectorWatch(runtime.settings.data_dir, node, clock.monotonic)
         self._away = False
 
     def begin(self) -> None:
@@ -172,6 +175,7 @@ class NodeAttendant:
             slots=self._slots,
             left=left,
         )
+        self._runtime.store.know_node(self._node)
         for supervisor in self._runtime.store.supervisors():
             self._runtime.store.heartbeat(supervisor, document)
 

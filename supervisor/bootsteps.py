@@ -14,12 +14,12 @@ from celery import bootsteps, signals
 from celery.worker import state
 
 from supervisor.attendant import NodeAttendant, queue_node
+from supervisor.connection import STORE_ERRORS
 from supervisor.errors import Refused
 from supervisor.leases import Grant
 from supervisor.logs import raw_line
 from supervisor.runtime import make_runtime
 from supervisor.settings import Settings
-from supervisor.store import STORE_ERRORS
 
 
 def active_grants() -> list[Grant]:

@@ -79,7 +79,7 @@ class Notice(StrEnum):
     CLOSED = "closed"
 
 
-Values = dict[str, str | int | float]
+Values = dict[str, str | int | float | None]
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -110,10 +110,10 @@ def next_attempt_at(recovery: Recovery, last: Lease | None, start_grace: float) 
 
     Infinity while one is in progress: its end decides.
     """
-    if recovery.attempts == 0:
-        return 0.0
     if _in_progress(last):
         return float("inf")
+    if recovery.attempts == 0:
+        return 0.0
     ended = last.ended_at if last is not None and last.ended_at is not None else recovery.failed_at
     return ended + start_grace + delay(recovery.attempts)
 
@@ -228,7 +228,7 @@ def _heartbeat(
             "retry_attempt": recovery.attempts,
             "max_attempts": max_attempts,
             "elapsed_downtime": breaker.downtime(now),
-            "next_retry_in": max(0.0, wait) if wait != float("inf") else "after the restart in progress",
+            "next_retry_in": max(0.0, wait) if wait != float("inf") else None,
             "recovery_status": recovery_status(recovery.attempts),
         }
         said.append(Said(Notice.HEARTBEAT, name, values))

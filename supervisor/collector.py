@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
-import psutil
 
 from supervisor import health
-from supervisor.attendant import heartbeat_file
+from supervisor.attendant import write_heartbeat
+from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument, SupervisorError
 from supervisor.logs import configure, logger
 from supervisor.model import HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
-from supervisor.store import STORE_ERRORS, Index, decode
+from supervisor.store import Index, decode
 from supervisor.targets import folder_of, target_of
 from workers.drivers.process import look
 from workers.model import Desired, Document, Identity, Observed
@@ -35,7 +35,7 @@ from workers.registry import UnknownWorkerType
 
 log = logger("supervisor.collector")
 
-_LOOK_TIMEOUT = 3.0  # seconds for one look at one worker
+_LOOK_TIMEOUT = 6.0  # seconds for one look at one target: beyond its own timeouts, below the age of a stale observation
 _ASK_TIMEOUT = 1.0  # seconds that the wait for an asked observation takes at most
 _SAVE_EVERY = 0.05  # seconds in which observations are gathered into one write
 _RESTLESS = frozenset(  # fields that change with every look and are no news
@@ -89,6 +89,7 @@ class Collector:
         self._looks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._unsaved: dict[str, dict[str, Document]] = {}
         self._news: set[str] = set()
+        self._asked: set[tuple[str, str]] = set()
         self._away = False
         self._stop = asyncio.Event()
 
@@ -123,10 +124,8 @@ class Collector:
 
     async def _alive_forever(self) -> None:
         """Touch the local heartbeat; a loop that hangs does not, and is replaced by the executor."""
-        file = heartbeat_file(self._runtime.settings.data_dir, self._node)
-        text = f"{os.getpid()} {psutil.Process().create_time()}"
         while True:
-            file.write_text(text)
+            write_heartbeat(self._runtime.settings.data_dir, self._node, self._runtime.clock.monotonic())
             await asyncio.sleep(1.0)
 
     async def _observe_forever(self) -> None:
@@ -139,7 +138,9 @@ class Collector:
                 await self._guarded(self._read)
             for supervisor, watched in self._watched.items():
                 for item, due in watched.due.items():
-                    if due <= now and (supervisor, item) not in self._looks:
+                    key = (supervisor, item)
+                    if (due <= now or key in self._asked) and key not in self._looks:
+                        self._asked.discard(key)
                         watched.due[item] = now + watched.index.settings.observation_interval
                         self._start_look(supervisor, item)
             await asyncio.sleep(0.05)
@@ -259,8 +260,8 @@ class Collector:
     def _wait_for_ask(self) -> None:
         places = [(supervisor, self._node) for supervisor in self._watched]
         asked = self._runtime.store.wait_for_ask(places, _ASK_TIMEOUT)
-        if asked is not None and asked[1] in self._watched[asked[0]].due:
-            self._watched[asked[0]].due[asked[1]] = 0.0
+        if asked is not None:
+            self._asked.add(asked)
 
 
 async def see_child(spec: ChildSpec, folder: Path, previous: Document | None, collected_at: float) -> ChildObserved:
@@ -289,8 +290,7 @@ async def see_child(spec: ChildSpec, folder: Path, previous: Document | None, co
 def _unknown(item: str, collected_at: float, previous: Document | None, error: str) -> Document:
     """Return a fresh observation that knows nothing but why."""
     if isinstance(previous, ChildObserved) or item.startswith("child/"):
-        failures = previous.failures if isinstance(previous, ChildObserved) else 0
-        return ChildObserved(collected_at=collected_at, failures=failures + 1, error=f"unknown: {error}")
+        return ChildObserved(collected_at=collected_at, unknown=True, error=f"unknown: {error}")
     return Observed(collected_at=collected_at, error=error)
 
 

@@ -12,16 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import kombu.exceptions
 import msgspec
 
 from actions.model import Action
 from actions.registry import params_of
 from supervisor.breaker import Breaker
+from supervisor.connection import STORE_ERRORS
+from supervisor.errors import SupervisorError
 from supervisor.keys import POOL, SUPERVISOR, queue_of
 from supervisor.model import HARD_KILL_AFTER, QUEUED_TTL, TICK_LEASE
 from supervisor.store import Store, encode
 from workers.model import Status
 
+PUBLISH_ERRORS: tuple[type[Exception], ...] = (kombu.exceptions.KombuError, *STORE_ERRORS)
 BATCH = 500  # items per script call and per pipeline
 
 
@@ -72,11 +76,15 @@ class Message:
     queue: str
 
 
+class PublishFailed(SupervisorError):
+    """The broker did not take the messages, or nobody knows whether it did; their claims reach their deadline."""
+
+
 class Publish(Protocol):
     """Puts messages into their queues in one batch."""
 
     def __call__(self, messages: Sequence[Message]) -> None:
-        """Publish all or raise."""
+        """Publish all. Raises `PublishFailed`."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +182,12 @@ def celery_publisher(app: Any, task_name: str) -> Publish:
     def publish(messages: Sequence[Message]) -> None:
         if not messages:
             return
-        with app.producer_pool.acquire(block=True) as producer, producer.batch(max_size=BATCH):
-            for message in messages:
-                _publish_one(app, producer, task_name, message)
+        try:
+            with app.producer_pool.acquire(block=True) as producer, producer.batch(max_size=BATCH):
+                for message in messages:
+                    _publish_one(app, producer, task_name, message)
+        except PUBLISH_ERRORS as error:
+            raise PublishFailed(f"{len(messages)} claimed actions were not all published: {error}") from error
 
     return publish
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from actions.model import ActionContext, ActionError, Fenced, Outcome
 from actions.registry import ActionRegistry
+from supervisor.errors import SupervisorError
 from supervisor.leases import Grant
 from supervisor.logs import WORKER, logger
 from supervisor.runtime import Runtime
@@ -67,7 +68,7 @@ def _execute(
         return Outcome.SUCCESS, action.execute(ActionContext(component, int(grant.token)))
     except Fenced as error:
         return Outcome.DISCARDED, str(error)
-    except ActionError as error:
+    except (ActionError, SupervisorError) as error:
         return Outcome.ERROR, str(error)
     except soft_timeout:
         return Outcome.TIMEOUT, f"did not end within {actions.get(grant.action).timeout:g}s"

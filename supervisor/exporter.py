@@ -11,12 +11,15 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from supervisor.connection import STORE_ERRORS
+from supervisor.errors import BadDocument
+from supervisor.logs import logger
 from supervisor.metrics import COUNTERS, HISTOGRAMS, Counter, Histogram
 from supervisor.plan import phase_of
 from supervisor.runtime import Runtime
-from supervisor.store import STORE_ERRORS
 from supervisor.view import World, load_world
 
+log = logger("supervisor.exporter")
 _READY_TICKS = 5  # a supervisor without a tick for this many intervals is not ready
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
@@ -49,9 +52,12 @@ class StoreCollector(Collector):
     def _worlds(self) -> Iterator[tuple[str, World]]:
         now = self._runtime.store.now()
         for name in self._runtime.store.supervisors():
-            index = self._runtime.store.index(name)
-            if index is not None:
-                yield name, load_world(self._runtime, name, index, now)
+            try:
+                index = self._runtime.store.index(name)
+                if index is not None:
+                    yield name, load_world(self._runtime, name, index, now)
+            except BadDocument as error:
+                log.warning("Supervisor left out of this scrape", event_name="exporter.bad_document", error=str(error))
 
     def ready(self) -> str | None:
         """Return None when Redis answers and every supervisor ticks, else why not."""

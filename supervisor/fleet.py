@@ -17,12 +17,13 @@ from supervisor.keys import RESERVED_PLACES
 from supervisor.model import Check, CheckType, ChildSpec, Runbook, SupervisorSettings
 from workers.duration import Duration
 from workers.model import Desired, DesiredState
-from workers.process.config import ProcessConfig
+from workers.process.config import ADDRESS_PATTERN, Address, ProcessConfig, StopSignal
 from workers.registry import WorkerRegistry
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-Address = Annotated[str, msgspec.Meta(pattern=r"^[^:/\s]+:\d{1,5}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
 
 
@@ -168,10 +169,15 @@ def _complaint(path: Path, whole: object, where: str, message: str, kind: type[o
     seen = _value_at(whole, where)
     if message.startswith("Invalid enum value"):
         message = f"expected one of {', '.join(_CHOICES[where.rpartition('.')[2]])}"
+    message = next((words for pattern, words in _FORMS.items() if pattern in message), message)
     return f"{path}: {_place(whole, where)}: value {seen!r}: {message[:1].lower()}{message[1:]}"
 
 
-_CHOICES = {"desired": get_args(DesiredState), "type": get_args(CheckType)}
+_CHOICES = {"desired": get_args(DesiredState), "type": get_args(CheckType), "stop_signal": get_args(StopSignal)}
+_FORMS = {
+    NAME_PATTERN: "expected a name of at most 63 letters, digits, '-', '_' and '.', beginning with a letter or digit",
+    ADDRESS_PATTERN: 'expected an address "HOST:PORT" with a port from 1 to 65535',
+}
 
 
 def _fields(kind: type[object], where: str) -> tuple[str, ...]:
@@ -285,6 +291,9 @@ class _Reader:
         if child.type != "process" and child.check.address is None:
             expected = f'expected the "HOST:PORT" that a check of type {child.type} asks'
             raise self._fail("children", number, label, "check.address", None, expected)
+        if not 0 < child.check.timeout <= MAX_CHECK_TIMEOUT:
+            expected = f"expected more than 0s and at most {MAX_CHECK_TIMEOUT:g}s"
+            raise self._fail("children", number, label, "check.timeout", str(child.check.timeout), expected)
         if child.type == "process" and not child.command:
             raise self._fail(
                 "children", number, label, "command", [], "expected the command that this process child is"

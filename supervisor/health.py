@@ -69,6 +69,13 @@ def judge(spec: ChildSpec, seen: ChildObserved | None, node_away: bool, last: Le
         return Verdict("unknown", f"last observed {ago(age)} ago")
     if last is not None and last.ended_at is not None and seen.collected_at <= last.ended_at:
         return Verdict("starting", f"not observed since its {last.action} ended")
+    return _judge_seen(spec, seen, now)
+
+
+def _judge_seen(spec: ChildSpec, seen: ChildObserved, now: float) -> Verdict:
+    """Judge by a fresh look."""
+    if seen.unknown:
+        return Verdict("unknown", seen.error or "the look failed")
     if not seen.started:
         return Verdict("absent", "not started yet")
     return _judge_started(spec, seen, now)

@@ -112,6 +112,11 @@ def supervisors(namespace: str) -> str:
     return f"{namespace}:supervisors"
 
 
+def nodes(namespace: str) -> str:
+    """SET of the nodes that have ever sent a heartbeat; written by executors; read by apply. One member each."""
+    return f"{namespace}:nodes"
+
+
 def celery_prefix(namespace: str) -> str:
     """Return the prefix of all of Celery's own keys."""
     return f"{namespace}:celery:"

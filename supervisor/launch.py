@@ -29,6 +29,7 @@ from supervisor.fleet import Fleet
 from supervisor.settings import Settings
 from workers.drivers.process import ProcessComponent, look, quit_holder
 from workers.duration import Duration
+from workers.holder import read_token
 from workers.process.config import ProcessConfig
 
 _STOP_TIMEOUT = 15.0  # seconds for a part to end after SIGTERM before its group is killed
@@ -82,7 +83,7 @@ class Runner:
         life = self._lives.setdefault(part.name, _Life(part))
         life.started = self.clock.monotonic()
         try:
-            self._component(part).start(int(self.clock.now() * 1e6))
+            self._component(part).start(read_token(str(self._folder(part.name))) + 1)
         except ActionError as error:
             raise SupervisorError(f"part {part.name} does not start: {error}") from None
 
@@ -99,7 +100,8 @@ class Runner:
                 life.deaths += 1
                 life.next_try = now + delay(life.deaths - 1)
                 how = ended.words() if ended else "without a trace"
-                self.say(f"{life.part.name} died, {how}; starting it again. Output: {self._folder(life.part.name)}/output.log")
+                output = self._folder(life.part.name) / "output.log"
+                self.say(f"{life.part.name} died, {how}; starting it again. Output: {output}")
             if now >= life.next_try:
                 life.next_try = 0.0
                 self._start_again(life.part)

@@ -48,8 +48,8 @@ def configure(log_format: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # celery.worker.strategy and celery.app.trace say "received" and "succeeded" for every task: two ticks a second
-    for quiet in ("httpx", "httpcore", "kombu", "celery.worker.strategy", "celery.app.trace"):
+    # celery.beat says "sending", celery.worker.strategy "received" and celery.app.trace "succeeded", of every pulse
+    for quiet in ("httpx", "httpcore", "kombu", "celery.beat", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(quiet).setLevel(logging.WARNING)
 
 

@@ -35,6 +35,7 @@ COUNTERS = (
     Counter("supervisor_actions_completed_total", "Total actions completed", ("worker_id", "action_type", "status")),
     Counter("supervisor_actions_discarded_total", "Executions refused at the lease", ("reason",)),
     Counter("supervisor_claims_refused_total", "Claims refused because something had moved", ("reason",)),
+    Counter("supervisor_skips_total", "Workers for which a tick did nothing, by reason", ("reason",)),
     Counter("supervisor_actions_during_circuit_total", "Actions that completed after circuit opened"),
     Counter("supervisor_ticks_total", "Ticks that ran to their end"),
     Counter("supervisor_tick_overruns_total", "Ticks that were due while the one before still ran"),
@@ -52,3 +53,14 @@ HISTOGRAMS = (
         (1, 5, 10, 30, 60),
     ),
 )
+
+_OF_WORKERS = frozenset(
+    [counter.name for counter in COUNTERS if "worker_id" in counter.labels]
+    + [f"{one.name}_{part}" for one in HISTOGRAMS if "worker_id" in one.labels for part in ("bucket", "count", "sum")]
+)
+
+
+def is_of_worker(field: str, worker_id: str) -> bool:
+    """Tell whether a field of the counters belongs to a worker: its first label is always `worker_id`."""
+    name, _, labels = field.partition("|")
+    return name in _OF_WORKERS and labels.split("|")[0] == worker_id

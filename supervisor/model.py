@@ -76,6 +76,7 @@ class ChildSpec(Document, frozen=True, kw_only=True):
 class ChildObserved(Document, frozen=True, kw_only=True):
     """What a collector saw of a child. `failures` counts failed looks in a row, `passes` those that passed.
 
+    `unknown`: the look itself failed, which says nothing of the child.
     `started` is False for a child of ours that runs nothing because nobody has started it, or we stopped it: that is no
     failure but work to be done.
     """
@@ -84,6 +85,7 @@ class ChildObserved(Document, frozen=True, kw_only=True):
     passes: int = 0
     failures: int = 0
     error: str | None = None
+    unknown: bool = False
     started: bool = True
     pid: int | None = None
     start_ticks: int = 0

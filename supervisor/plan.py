@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from actions.model import Action
+from actions.model import Action, Outcome
 from actions.stop import Stop
 from supervisor.backoff import delay
 from supervisor.breaker import Verdict
@@ -107,13 +107,28 @@ def make_plan(view: View, now: float) -> Plan:
 def _consider(subject: Subject, view: View, by_id: Mapping[str, Subject], now: float) -> list[Step | Skip]:
     """Return what becomes of one worker, before the limits that it shares with others."""
     snapshot = subject.snapshot
-    blocked = _blocked(subject, view, now)
-    if blocked is not None or snapshot is None:
-        return [blocked] if blocked else []
+    if snapshot is None:
+        return [Skip(subject.id, SkipReason.DERIVE_FAILED, subject.unreadable)]
+    if (blocked := _blocked(subject, view, now)) is not None:
+        return [blocked]
+    if (blind := _blind(subject, snapshot, now)) is not None:
+        return [_stop_blindly(subject, snapshot, blind) or blind]
     try:
         transition = subject.derive(snapshot, now)
     except Exception as error:  # noqa: BLE001 - a type's own code may raise anything; it costs that worker, not the tick
         return [Skip(subject.id, SkipReason.DERIVE_FAILED, f"{type(error).__name__}: {error}")]
+    return _follow(subject, snapshot, transition, view, by_id, now)
+
+
+def _follow(
+    subject: Subject,
+    snapshot: Snapshot,
+    transition: Transition,
+    view: View,
+    by_id: Mapping[str, Subject],
+    now: float,
+) -> list[Step | Skip]:
+    """Return what a transition amounts to: a new status, an action, or an action that is held back."""
     status = next_status(snapshot, transition, now)
     changed = status if status != snapshot.status else None
     if transition.action is None:
@@ -127,17 +142,27 @@ def _consider(subject: Subject, view: View, by_id: Mapping[str, Subject], now: f
 
 
 def _blocked(subject: Subject, view: View, now: float) -> Skip | None:
-    """Return why the worker cannot even be judged, before a look at its observation."""
-    snapshot = subject.snapshot
-    if snapshot is None:
-        return Skip(subject.id, SkipReason.DERIVE_FAILED, subject.unreadable)
+    """Return why nothing may be done for the worker now, a stop included."""
     if subject.lease is not None and subject.lease.in_progress:
         lease = subject.lease
         since = lease.begun_at if lease.begun_at is not None else lease.claimed_at
         return Skip(subject.id, SkipReason.ACTION_IN_PROGRESS, f"{lease.action} {lease.stage} for {ago(now - since)}")
     if not view.slots.get(subject.place) and subject.place != POOL:
         return Skip(subject.id, SkipReason.NODE_AWAY, f"node {subject.place} has no live executor")
-    return _blind(subject, snapshot, now)
+    return None
+
+
+def _stop_blindly(subject: Subject, snapshot: Snapshot, blind: Skip) -> Step | None:
+    """Return the stop that is wanted although nothing is known: no observation is waited for to stop something.
+
+    Once it has succeeded, an observation is waited for after all, as nothing else can be done.
+    """
+    lease = subject.lease
+    stopped = lease is not None and lease.action == Stop.name and lease.outcome == Outcome.SUCCESS
+    down = subject.phases.get(snapshot.status.state) is Phase.STOPPED
+    if not snapshot.wants_stop or down or stopped:
+        return None
+    return Step(subject, f"desired is stopped; {blind.detail}", action=Stop())
 
 
 def _blind(subject: Subject, snapshot: Snapshot, now: float) -> Skip | None:
@@ -152,7 +177,7 @@ def _blind(subject: Subject, snapshot: Snapshot, now: float) -> Skip | None:
             SkipReason.AWAITING_OBSERVATION,
             f"not observed since its last action ended {ago(now - ended)} ago",
         )
-    if snapshot.is_stale and not snapshot.wants_stop:
+    if snapshot.is_stale:
         return Skip(subject.id, SkipReason.STALE_OBSERVATION, f"last observed {ago(snapshot.metadata.age_seconds)} ago")
     if observed.error is not None:
         return Skip(subject.id, SkipReason.STALE_OBSERVATION, f"unknown: {observed.error}")

@@ -8,9 +8,10 @@ import actions.registry
 import workers.registry
 from actions.registry import ActionRegistry
 from supervisor.clock import Clock, SystemClock
+from supervisor.connection import connect
 from supervisor.leases import Leases
 from supervisor.settings import Settings
-from supervisor.store import Store, connect
+from supervisor.store import Store
 from workers.registry import WorkerRegistry
 
 

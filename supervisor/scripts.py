@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-NAMES = ("gate", "finish", "apply", "begin", "renew", "end", "reap", "node")
+NAMES = ("gate", "finish", "apply", "begin", "renew", "end", "reap", "node", "observe", "forget")
 
 
 @cache

@@ -42,13 +42,13 @@ class Settings:
             log_format=_one_of(env, "FSM_LOG_FORMAT", ("auto", "json", "console")),
             log_level=_one_of(env, "FSM_LOG_LEVEL", ("info", "debug", "warning", "error")),
             pulse=_number(env, "FSM_PULSE", 1.0, 0.05, 60.0),
-            slots=int(_number(env, "FSM_SLOTS", 5, 1, 256)),
+            slots=_whole(env, "FSM_SLOTS", 5, 1, 256),
         )
 
     @property
     def shown_url(self) -> str:
         """Return the Redis URL without its password."""
-        return re.sub(r"//[^@/]*@", "//…@", self.redis_url)
+        return redacted(self.redis_url)
 
     def environment(self) -> dict[str, str]:
         """Return these settings as the environment of a part that `fsmctl up` starts."""
@@ -60,6 +60,11 @@ class Settings:
             "FSM_PULSE": str(self.pulse),
             "FSM_SLOTS": str(self.slots),
         }
+
+
+def redacted(url: str) -> str:
+    """Return a URL without what stands before its host: it may be a password."""
+    return re.sub(r"//.*@", "//…@", url)
 
 
 def has_own_redis(environ: Mapping[str, str] | None = None) -> bool:
@@ -74,7 +79,9 @@ def _redis_url(env: Mapping[str, str], folder: Path) -> str:
         file = folder / URL_FILE
         return file.read_text().strip() if file.is_file() else ""
     if urlsplit(url).scheme not in _SCHEMES:
-        raise UsageError(f"FSM_REDIS_URL is {url!r}: expected redis://HOST:PORT/DB, rediss://… or unix:///PATH")
+        raise UsageError(
+            f"FSM_REDIS_URL is {redacted(url)!r}: expected redis://HOST:PORT/DB, rediss://… or unix:///PATH"
+        )
     return url
 
 
@@ -101,3 +108,10 @@ def _number(env: Mapping[str, str], name: str, default: float, least: float, mos
     if not least <= value <= most:
         raise UsageError(f"{name} is {text!r}: expected a number from {least:g} to {most:g}")
     return value
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = env.get(name) or str(default)
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise UsageError(f"{name} is {text!r}: expected a whole number from {least} to {most}")
+    return int(text)

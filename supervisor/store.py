@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
 from supervisor import keys as key_names
 from supervisor.breaker import Breaker
-from supervisor.errors import BadDocument, Refused, StoreUnreachable
+from supervisor.connection import STORE_ERRORS
+from supervisor.errors import BadDocument, Refused
 from supervisor.fleet import Fleet
 from supervisor.keys import CHILD_PREFIX, SUPERVISOR, Keys
+from supervisor.logs import logger
+from supervisor.metrics import is_of_worker
 from supervisor.model import (
     NODE_AWAY_AFTER,
     TICK_DEBOUNCE,
@@ -32,47 +32,12 @@ from supervisor.model import (
     TickDocument,
 )
 from supervisor.scripts import Scripts
-from supervisor.settings import Settings
 from workers.model import Desired, DesiredState, Document, Identity, Override
 
-STORE_ERRORS: tuple[type[Exception], ...] = (
-    redis.RedisError,
-    OSError,
-)  # what any call here may raise when Redis is away
-MIN_REDIS = (6, 2)
-_SOCKET_TIMEOUT = 3.0  # seconds; a hung Redis must not hang us
 _CHUNK = 200  # workers per MGET
+log = logger("supervisor.store")
 D = TypeVar("D", bound=Document)
 WORKER_KINDS = ("identity", "desired", "override", "observed", "status", "lease")
-
-
-def connect(settings: Settings) -> redis.Redis:
-    """Return a client of the installation's Redis; nothing is sent. Raises `StoreUnreachable` without an address."""
-    if not settings.redis_url:
-        raise StoreUnreachable(
-            f"no Redis is known: FSM_REDIS_URL is not set and nothing has been started in {settings.data_dir}; "
-            "start one with `fsmctl up --fleet FILE`, or set FSM_REDIS_URL"
-        )
-    url = settings.redis_url.replace("redis+socket://", "unix://", 1)
-    return redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=_SOCKET_TIMEOUT,
-        socket_connect_timeout=_SOCKET_TIMEOUT,
-        health_check_interval=5,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
-        **({} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}),
-    )
-
-
-def check_server(client: redis.Redis, settings: Settings) -> None:
-    """See that Redis answers and is new enough. Raises `StoreUnreachable`."""
-    try:
-        version = str(client.info("server")["redis_version"])
-    except STORE_ERRORS as error:
-        raise StoreUnreachable(f"Redis at {settings.shown_url} does not answer: {error}") from None
-    if tuple(int(part) for part in version.split(".")[:2]) < MIN_REDIS:
-        raise StoreUnreachable(f"Redis at {settings.shown_url} is version {version}: expected 6.2 or newer")
 
 
 def encode(document: Document) -> str:
@@ -201,8 +166,8 @@ class Store:
         for number, place in enumerate(wanted):
             node, collector = texts[2 * number], texts[2 * number + 1]
             found[place] = (
-                decode(node, NodeDocument, keys.node(place)) if node else None,
-                decode(collector, CollectorDocument, keys.collector(place)) if collector else None,
+                _heartbeat(node, NodeDocument, keys.node(place)),
+                _heartbeat(collector, CollectorDocument, keys.collector(place)),
             )
         return found
 
@@ -231,10 +196,11 @@ class Store:
         answer, now = self.scripts.run("gate", [keys.tick, keys.counters(SUPERVISOR), *wakes], arguments)
         return str(answer), float(now)
 
-    def finish_tick(self, supervisor: str, tick_id: str, report: str) -> bool:
-        """End a tick with its report (JSON); return False when another tick had taken over."""
+    def finish_tick(self, supervisor: str, tick_id: str, report: str, skips: Mapping[str, int]) -> bool:
+        """End a tick with its report (JSON) and count its skips; return False when another tick had taken over."""
         keys = self.keys(supervisor)
-        return bool(self.scripts.run("finish", [keys.tick, keys.counters(SUPERVISOR)], [tick_id, report]))
+        counted = [part for reason, number in skips.items() for part in (reason, number)]
+        return bool(self.scripts.run("finish", [keys.tick, keys.counters(SUPERVISOR)], [tick_id, report, *counted]))
 
     def last_tick(self, supervisor: str) -> TickDocument | None:
         """Return the tick lease and the last report."""
@@ -343,17 +309,13 @@ class Store:
             pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
             pipe.execute()
 
-    def forget(self, supervisor: str, place: str, worker_id: str) -> None:
-        """Remove every trace of a worker but its events."""
+    def forget(self, supervisor: str, place: str, worker_id: str, generation: int) -> bool:
+        """Remove every trace of a worker but its events; return False when it has come back meanwhile."""
         keys = self.keys(supervisor)
-        fields = [name for name in self.client.hkeys(keys.counters(place)) if name.split("|")[1:2] == [worker_id]]
-        with self.client.pipeline(transaction=True) as pipe:
-            self._forget(pipe, keys, worker_id, place)
-            if fields:
-                pipe.hdel(keys.counters(place), *fields)
-            told = {"event": "worker.forgotten", "worker_id": worker_id}
-            pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
-            pipe.execute()
+        series = [name for name in self.client.hkeys(keys.counters(place)) if is_of_worker(name, worker_id)]
+        documents = [getattr(keys, kind)(place, worker_id) for kind in WORKER_KINDS]
+        where = [keys.generations, keys.index, keys.counters(place), keys.events(place), *documents]
+        return bool(self.scripts.run("forget", where, [worker_id, generation, *series]) == 1)
 
     def _forget(self, pipe: Any, keys: Keys, item: str, place: str) -> None:
         pipe.delete(*(getattr(keys, kind)(place, item) for kind in WORKER_KINDS))
@@ -361,6 +323,14 @@ class Store:
         pipe.hdel(keys.generations, item)
 
     # -- nodes and their collectors -----------------------------------------------------------------------------------
+
+    def know_node(self, node: str) -> None:
+        """Remember that a node exists, whatever fleets name it."""
+        self.client.sadd(key_names.nodes(self.namespace), node)
+
+    def known_nodes(self) -> set[str]:
+        """Return the nodes that have ever sent a heartbeat."""
+        return set(self.client.smembers(key_names.nodes(self.namespace)))
 
     def heartbeat(self, supervisor: str, node: NodeDocument) -> None:
         """Write a node's heartbeat. Raises `Refused` when another host has the name."""
@@ -377,13 +347,14 @@ class Store:
     ) -> None:
         """Write what a collector saw, with its heartbeat; `wake` when something changed that a tick should see."""
         keys = self.keys(supervisor)
-        with self.client.pipeline(transaction=False) as pipe:
-            for item, document in observed.items():
-                pipe.set(keys.observed(place, item), encode(document))
-            pipe.set(keys.collector(place), encode(collector))
-            if wake:
-                pipe.set(keys.wake(place), "1", ex=60)
-            pipe.execute()
+        where = [
+            keys.index,
+            keys.collector(place),
+            keys.wake(place),
+            *(keys.observed(place, item) for item in observed),
+        ]
+        texts = [text for item, document in observed.items() for text in (item, encode(document))]
+        self.scripts.run("observe", where, [encode(collector), int(wake), *texts])
 
     def wait_for_ask(self, places: Sequence[tuple[str, str]], timeout: float) -> tuple[str, str] | None:
         """Wait until an observation is asked for at one of the (supervisor, place) pairs; return (supervisor, id).
@@ -416,6 +387,17 @@ class Store:
             for name, value in self.client.hgetall(self.keys(supervisor).counters(place)).items():
                 total[name] = total.get(name, 0.0) + float(value)
         return total
+
+
+def _heartbeat(text: str | None, kind: type[D], key: str) -> D | None:
+    """Decode a heartbeat. One that cannot be read, as of another version, is told, and the node counts as away."""
+    if text is None:
+        return None
+    try:
+        return decode(text, kind, key)
+    except BadDocument as error:
+        log.warning("Heartbeat cannot be read", event_name="store.bad_document", key=key, error=str(error))
+        return None
 
 
 def event_order(entry_id: str) -> tuple[int, int]:

@@ -9,9 +9,10 @@ from celery.exceptions import SoftTimeLimitExceeded
 from supervisor import execute as execution
 from supervisor import tick as ticking
 from supervisor.celery import EXECUTE, TICK, app, publisher, runtime
+from supervisor.connection import STORE_ERRORS
+from supervisor.errors import SupervisorError
 from supervisor.leases import Grant
-from supervisor.logs import logger
-from supervisor.store import STORE_ERRORS
+from supervisor.logs import INFRASTRUCTURE, logger
 
 log = logger("supervisor.tasks")
 
@@ -21,9 +22,18 @@ def tick() -> None:
     """Request a tick of every supervisor; each one's gate decides."""
     try:
         for supervisor in runtime().store.supervisors():
-            ticking.run(runtime(), publisher(), supervisor)
+            _tick_one(supervisor)
     except STORE_ERRORS as error:
         log.warning("Tick given up: the store does not answer", event_name="tick.store_away", error=str(error))
+
+
+def _tick_one(supervisor: str) -> None:
+    """Tick one supervisor; a document of its own that cannot be read costs that supervisor its tick, not the others."""
+    try:
+        ticking.run(runtime(), publisher(), supervisor)
+    except SupervisorError as error:
+        fields = {"supervisor": supervisor, "error": str(error), **INFRASTRUCTURE}
+        log.warning("Tick failed", event_name="tick.failed", **fields)
 
 
 @app.task(name=EXECUTE, bind=True)  # type: ignore[untyped-decorator]  # celery ships no types

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ import msgspec
 
 from actions.restart_child import RestartChild
 from supervisor import breaker as breaking
-from supervisor.breaker import Breaker, Decision, Notice, Said
-from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, apply
+from supervisor.breaker import Breaker, Decision, Notice, Said, Values
+from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
 from supervisor.logs import INFRASTRUCTURE, WORKER, logger
 from supervisor.model import ChildSpec
 from supervisor.plan import Plan, Skip, Step, make_plan
@@ -51,13 +52,14 @@ class Tick:
         """Decide and apply on a loaded world."""
         self._reap(world)
         decision = self._break(world)
-        self._tell(decision, world)
         opened = decision.breaker.is_open and not world.breaker.is_open
         plan = Plan((), ()) if opened else make_plan(_with_circuit(world, decision.breaker).view, world.now)
         restarts = self._restarts(world, decision)
         applied = self._apply(world, decision, [*restarts, *(_item(step) for step in plan.steps if not step.forget)])
+        self._publish(applied)
         if not applied.late:
-            self.publish(applied.messages)
+            self._tell(decision, world)
+            self._tell_unreadable(world)
             self._forget(plan)
             self._tell_plan(plan, applied)
         return self._report(world, decision, plan, applied, bool(restarts))
@@ -101,16 +103,30 @@ class Tick:
         circuit = Circuit(world.breaker.generation, changed, counters, events)
         return apply(self.runtime.store, self.supervisor, self.id, circuit, items)
 
+    def _publish(self, applied: Applied) -> None:
+        """Send what was granted, also when a later batch came too late. What is lost here reaches its deadline."""
+        try:
+            self.publish(applied.messages)
+        except PublishFailed as error:
+            log.warning("Actions not published", event_name="dispatch.failed", error=str(error), **INFRASTRUCTURE)
+
     def _forget(self, plan: Plan) -> None:
         for step in plan.steps:
             if step.forget:
-                self.runtime.store.forget(self.supervisor, step.subject.place, step.subject.id)
-                log.info("Worker forgotten", event_name="worker.forgotten", worker_id=step.subject.id)
+                subject = step.subject
+                if self.runtime.store.forget(self.supervisor, subject.place, subject.id, subject.generation):
+                    log.info("Worker forgotten", event_name="worker.forgotten", worker_id=subject.id)
 
     def _tell(self, decision: Decision, world: World) -> None:
         specs = {child.spec.name: child.spec for child in world.children}
         for said in decision.said:
             _log_notice(said, specs.get(said.child), decision.breaker, self.supervisor)
+
+    def _tell_unreadable(self, world: World) -> None:
+        for item, why in world.unreadable_children.items():
+            log.warning(
+                "Child cannot be read", event_name="child.unreadable", child_name=item, error=why, **INFRASTRUCTURE
+            )
 
     def _tell_plan(self, plan: Plan, applied: Applied) -> None:
         for step in plan.steps:
@@ -151,14 +167,14 @@ def run(runtime: Runtime, publish: Publish, supervisor: str) -> Report | None:
         return None
     world = load_world(runtime, supervisor, index, now)
     report = Tick(runtime, publish, supervisor, tick_id).run(world)
-    store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode())
+    store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode(), report.skips)
     return report
 
 
 def _with_circuit(world: World, breaker: Breaker) -> World:
     """Return the world under the circuit that this tick decided."""
     view = msgspec.structs.replace(world.view, circuit_open=breaker.is_open)
-    return World(world.index, world.now, breaker, world.children, world.nodes, view, world.unreadable_children)
+    return dataclasses.replace(world, breaker=breaker, view=view)
 
 
 def _item(step: Step) -> Item:
@@ -214,8 +230,12 @@ _EVENTS = {
 
 
 def _event(said: Said) -> tuple[str, ...]:
-    values = {name: round(value, 3) if isinstance(value, float) else value for name, value in said.values.items()}
-    return _flat({"event": _EVENTS[said.notice], "child_name": said.child, **values})
+    return _flat({"event": _EVENTS[said.notice], "child_name": said.child, **_rounded(said.values)})
+
+
+def _rounded(values: Values) -> Values:
+    """Return the values with times to the millisecond."""
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
 
 
 _MESSAGES = {
@@ -235,11 +255,12 @@ _MESSAGES = {
 
 def _log_notice(said: Said, spec: ChildSpec | None, breaker: Breaker, supervisor: str) -> None:
     level, event_name, message = _MESSAGES[said.notice]
+    values = _rounded(said.values)
     fields: dict[str, object] = {"supervisor": supervisor, "child_name": said.child, "circuit_open": breaker.is_open}
     if said.notice is Notice.ESCALATED and spec is not None:
         book = runbook_of(spec)
         fields |= {"runbook_url": book.url, "manual_steps": list(book.steps)}
-    getattr(log, level)(message, event_name=event_name, **fields, **said.values, **INFRASTRUCTURE)
+    getattr(log, level)(message, event_name=event_name, **fields, **values, **INFRASTRUCTURE)
 
 
 def _log_skip(skip: Skip) -> None:

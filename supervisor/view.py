@@ -10,6 +10,7 @@ import msgspec
 from supervisor.breaker import Breaker, Verdict
 from supervisor.errors import BadDocument, SnapshotMissing
 from supervisor.health import judge
+from supervisor.keys import CHILD_PREFIX
 from supervisor.model import (
     NODE_AWAY_AFTER,
     ChildObserved,
@@ -59,7 +60,10 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
     children, unreadable = _load_children(runtime, supervisor, index, away, now)
     view = View(
         subjects=tuple(_load_subjects(runtime, supervisor, index, breaker, now)),
-        verdicts={child.spec.name: child.verdict for child in children},
+        verdicts={
+            **{item.removeprefix(CHILD_PREFIX): Verdict("unknown", why) for item, why in unreadable.items()},
+            **{child.spec.name: child.verdict for child in children},
+        },
         slots={place: node.slots for place, (node, _) in nodes.items() if node is not None and place not in away},
         circuit_open=breaker.is_open,
     )

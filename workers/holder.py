@@ -97,8 +97,15 @@ def take_lock(folder):
     return file
 
 
-def kill_session(session, environ_mark):
-    """Kill what is left of an earlier incarnation: processes of its session that carry our mark."""
+def kill_leftovers(folder):
+    """Kill what an earlier incarnation left behind when its holder was killed. Call it with the lock held."""
+    before = read_state(folder)
+    if before is not None and before["boot_id"] == boot_id():
+        _kill_session(before["pid"], b"FSM_HELD=" + os.fsencode(folder))
+
+
+def _kill_session(session, environ_mark):
+    """Kill the processes of a session that carry our mark: a session's number is not reused while it has members."""
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -270,7 +277,10 @@ class Holder:
         if verb not in ("start", "stop", "quit"):
             raise Refused({"error": f"unknown request {request!r}: expected do = start, stop or quit"})
         if verb != "quit":
-            accept_token(self.folder, request["token"])
+            token = request.get("token")
+            if type(token) is not int:
+                raise Refused({"error": f"token is {token!r}: expected a whole number"})
+            accept_token(self.folder, token)
         if verb == "start":
             self.reply(client, self.state)
             return
@@ -321,9 +331,7 @@ def main(folder):
     except Refused as refusal:
         print(json.dumps(refusal.args[0]))
         return
-    before = read_state(folder)
-    if before is not None and before["boot_id"] == boot_id():
-        kill_session(before["pid"], b"FSM_HELD=" + os.fsencode(folder))
+    kill_leftovers(folder)
     read_end, write_end = os.pipe()
     if os.fork():
         os.close(write_end)

@@ -18,18 +18,12 @@ Example:
 """
 
 
-def known_nodes(runtime: Runtime) -> set[str]:
-    """Return the nodes that have ever reported here: what a file without a `nodes` list may name."""
-    known: set[str] = set()
-    for name in runtime.store.supervisors():
-        index = runtime.store.index(name)
-        known |= {place for place, (node, _) in runtime.store.nodes(name, index.nodes if index else ()).items() if node}
-    return known
-
-
 def apply_file(runtime: Runtime, path: Path) -> Applied:
-    """Check a fleet file and write it. Raises `FleetError` or `Refused`, and then nothing has changed."""
-    fleet = read_fleet(path, runtime.workers, known_nodes(runtime))
+    """Check a fleet file and write it. Raises `FleetError` or `Refused`, and then nothing has changed.
+
+    A file without a list of nodes may name those that have ever reported here.
+    """
+    fleet = read_fleet(path, runtime.workers, runtime.store.known_nodes())
     return runtime.store.apply_fleet(fleet)
 
 

@@ -64,6 +64,9 @@ def _rows(kind: str, session: Session) -> Iterable[dict[str, Any]]:
             yield from rows.worker_rows(name, world)
         elif kind == "children":
             yield from (rows.child_row(name, child, world) for child in world.children)
+            yield from (
+                rows.unreadable_child_row(name, item, why, world) for item, why in world.unreadable_children.items()
+            )
         elif kind == "nodes":
             yield from (rows.node_row(name, place, world) for place in sorted(world.nodes))
         elif kind == "circuit":

@@ -114,6 +114,13 @@ def child_row(supervisor: str, child: Child, world: World) -> dict[str, Any]:
     }
 
 
+def unreadable_child_row(supervisor: str, item: str, why: str, world: World) -> dict[str, Any]:
+    """Return a child whose documents cannot be read, with that as its detail."""
+    known = {"name": item.removeprefix("child/"), "node": world.index.places[item], "supervisor": supervisor}
+    empty = dict.fromkeys(("type", "pid", "observed_age_seconds", "action", "runbook_url"))
+    return {**known, **empty, "manual_steps": [], "verdict": "unknown", "detail": why, "observed_age": None}
+
+
 def node_row(supervisor: str, place: str, world: World) -> dict[str, Any]:
     """Return one node with the ages of its two heartbeats."""
     node, collector = world.nodes[place]

@@ -9,10 +9,11 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from supervisor.connection import STORE_ERRORS, check_server
 from supervisor.errors import NotFound, StoreUnreachable
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
-from supervisor.store import STORE_ERRORS, Index, check_server
+from supervisor.store import Index
 from supervisor.view import World, load_world
 
 F = TypeVar("F", bound=Callable[..., Any])

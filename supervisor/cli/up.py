@@ -17,14 +17,13 @@ from rich.table import Table
 
 from supervisor import launch
 from supervisor.cli import rows
-from supervisor.cli.apply import apply_file
 from supervisor.clock import SystemClock
 from supervisor.collector import Collector
+from supervisor.connection import STORE_ERRORS, check_server
 from supervisor.fleet import Fleet, read_fleet
 from supervisor.launch import Part, Runner
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import URL_FILE, Settings, has_own_redis
-from supervisor.store import STORE_ERRORS, check_server
 from supervisor.view import load_world
 from workers.registry import built_in
 
@@ -79,7 +78,7 @@ class Up:
             stack.callback((self.settings.data_dir / URL_FILE).unlink, missing_ok=True)
             stack.callback(self._stop, runner)
             runtime = self._start_store(runner, redis_part)
-            apply_file(runtime, self.path)
+            runtime.store.apply_fleet(self.fleet)
             for part in launch.parts_of(self.fleet, self.settings, self.ports.exporter, self.ports.flower):
                 runner.start(part)
             self._tell()
@@ -117,7 +116,7 @@ class Up:
         self.say(f"  output   {self.settings.data_dir / 'parts'}/*/output.log")
         self.say(f"  metrics  http://127.0.0.1:{self.ports.exporter}/metrics")
         self.say(f"  Flower   http://127.0.0.1:{self.ports.flower}")
-        self.say(f"  look     {_fsmctl(self.settings)} get workers | describe worker ID | events -f")
+        self.say(f"  look     {_fsmctl(self.settings)} get workers, describe worker ID, events -f")
         self.say("  stop     Ctrl-C")
 
     def _show(self, runner: Runner, runtime: Runtime) -> None:

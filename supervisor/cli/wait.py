@@ -8,9 +8,9 @@ import click
 
 from supervisor.cli import rows
 from supervisor.cli.session import Session
+from supervisor.connection import STORE_ERRORS
 from supervisor.errors import NotFound, StoreUnreachable, SupervisorError, TimedOut
 from supervisor.runtime import Runtime
-from supervisor.store import STORE_ERRORS
 from workers.duration import Duration, ago
 
 _POLL = 0.2  # seconds between two looks

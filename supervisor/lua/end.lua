@@ -4,11 +4,12 @@
 -- Returns 'ended' (also to a repeated call by the same runner) or 'refused'
 local now = seconds(now_us(ARGV[1]))
 local lease = load(KEYS[1])
-if not lease or lease.token ~= ARGV[2] or lease.action_id ~= ARGV[3] or lease.runner ~= ARGV[4] then
+if not lease or lease.token ~= ARGV[2] or lease.action_id ~= ARGV[3] or lease.runner ~= ARGV[4]
+  or (lease.stage == 'free' and lease.outcome ~= ARGV[5]) then
   count(KEYS[2], 'supervisor_actions_discarded_total|late_end')
   return 'refused'
 end
-if lease.stage == 'free' then return lease.outcome == ARGV[5] and 'ended' or 'refused' end
+if lease.stage == 'free' then return 'ended' end
 free(KEYS, lease, now, ARGV[5], ARGV[6])
 local circuit = load(KEYS[6])
 if circuit and circuit.state == 'open' and circuit.opened_at > lease.begun_at then

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import msgspec
-
-from workers.process.config import ProcessConfig
+from workers.process.config import Address, ProcessConfig
 
 
 class DfcReadConfig(ProcessConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A process plus the address ("host:port") where the flow serves `/ping`, `/ready` and `/metrics`."""
 
-    http: Annotated[str, msgspec.Meta(pattern=r"^[^:/\s]+:\d{1,5}$")]
+    http: Address

@@ -65,24 +65,23 @@ def look(folder: Path) -> Look:
     state = holder.read_state(str(folder))
     if state is None:
         return Look()
+    if state["boot_id"] != holder.boot_id():
+        return Look()  # it ended with its host: no exit of its own, and nothing has been started since
     clock = time.clock_gettime(time.CLOCK_BOOTTIME)
-    same_boot = state["boot_id"] == holder.boot_id()
-    stat = holder.stat_of(state["pid"]) if same_boot and state["exit"] is None else None
+    stat = holder.stat_of(state["pid"]) if state["exit"] is None else None
     if stat is not None and stat[0] != "Z" and stat[1] == state["start_ticks"]:
         return Look(state["pid"], state["start_ticks"], state["config_id"], clock - state["started_boot"])
-    return Look(ended=_ended(state, clock, same_boot))
+    return Look(ended=_ended(state, clock))
 
 
-def _ended(state: Mapping[str, Any], clock: float, same_boot: bool) -> dict[str, Any]:
-    """Say how it ended; what vanished with its holder or its host is taken to have ended now."""
+def _ended(state: Mapping[str, Any], clock: float) -> dict[str, Any]:
+    """Say how it ended; what vanished together with its holder is taken to have ended now."""
     how = state["exit"] or {"code": None, "signal": 0, "requested": False, "ended_boot": clock}
-    started_ago = clock - state["started_boot"] if same_boot else 0.0
-    ended_ago = clock - how["ended_boot"] if same_boot else 0.0
     return {
         "pid": state["pid"],
         "start_ticks": state["start_ticks"],
-        "started_ago": started_ago,
-        "ended_ago": ended_ago,
+        "started_ago": clock - state["started_boot"],
+        "ended_ago": clock - how["ended_boot"],
         "code": how["code"],
         "signal": how["signal"],
         "requested": how["requested"],
@@ -133,7 +132,7 @@ class ProcessComponent:
                 time.sleep(_CHANGE_POLL)
 
     def _fence(self, token: int) -> dict[str, Any]:
-        """Record the token while nothing runs, so that a later start with a smaller one is refused."""
+        """Record the token while nothing is held, so that a later start with a smaller one is refused."""
         lock = holder.take_lock(str(self.folder))
         if lock is None:
             return {"busy": True}
@@ -142,6 +141,7 @@ class ProcessComponent:
                 holder.accept_token(str(self.folder), token)
             except holder.Refused as refusal:
                 return dict(refusal.args[0])
+            holder.kill_leftovers(str(self.folder))
         return {"stopped": None}
 
     def _new_holder(self, token: int) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def classify(snapshot: Snapshot, observed: Observed) -> tuple[Condition, str]:
 
 
 def _missing(snapshot: Snapshot, observed: Observed) -> tuple[Condition, str]:
-    why = observed.last_exit.words() if observed.last_exit else "it has not been started yet"
+    why = observed.last_exit.words() if observed.last_exit else "nothing has been started since the host booted"
     failures = snapshot.failures + snapshot.status.early_exits
     if failures >= FAILED_AFTER:
         return C.FAILING, f"{failures} starts in a row failed; {why}"

@@ -1,0 +1,48 @@
+"""The connection to Redis: how it is made, what it may raise, and how old a server may be."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from supervisor.errors import StoreUnreachable
+from supervisor.settings import Settings
+
+STORE_ERRORS: tuple[type[Exception], ...] = (
+    redis.RedisError,
+    OSError,
+)  # what any call here may raise when Redis is away
+MIN_REDIS = (6, 2)
+_SOCKET_TIMEOUT = 3.0  # seconds; a hung Redis must not hang us
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """Return a client of the installation's Redis; nothing is sent. Raises `StoreUnreachable` without an address."""
+    if not settings.redis_url:
+        raise StoreUnreachable(
+            f"no Redis is known: FSM_REDIS_URL is not set and nothing has been started in {settings.data_dir}; "
+            "start one with `fsmctl up --fleet FILE`, or set FSM_REDIS_URL"
+        )
+    url = settings.redis_url.replace("redis+socket://", "unix://", 1)
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=_SOCKET_TIMEOUT,
+        socket_connect_timeout=_SOCKET_TIMEOUT,
+        health_check_interval=5,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        **({} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}),
+    )
+
+
+def check_server(client: redis.Redis, settings: Settings) -> None:
+    """See that Redis answers and is new enough. Raises `StoreUnreachable`."""
+    try:
+        version = str(client.info("server")["redis_version"])
+    except STORE_ERRORS as error:
+        raise StoreUnreachable(f"Redis at {settings.shown_url} does not answer: {error}") from None
+    if tuple(int(part) for part in version.split(".")[:2]) < MIN_REDIS:
+        raise StoreUnreachable(f"Redis at {settings.shown_url} is version {version}: expected 6.2 or newer")
