@@ -191,15 +191,15 @@ def _restart(
     escalated = breaker.escalated
     for name in failed:
         recovery = children.get(name, Recovery(failed_at=now))
+        exhausted = recovery.attempts >= max_attempts and not _in_progress(restarts.get(name))
+        if exhausted and not escalated:
+            values: Values = {"max_attempts": max_attempts, "total_downtime": breaker.downtime(now)}
+            said.append(Said(Notice.ESCALATED, name, values))
+            escalated = True
         if now >= next_attempt_at(recovery, restarts.get(name), graces.get(name, 0.0)):
             due.append(name)
             recovery = Recovery(attempts=recovery.attempts + 1, failed_at=recovery.failed_at)
             said += _attempt_notices(name, recovery.attempts, max_attempts, breaker, now)
-        elif recovery.attempts >= max_attempts and not escalated and not _in_progress(restarts.get(name)):
-            said.append(
-                Said(Notice.ESCALATED, name, {"max_attempts": max_attempts, "total_downtime": breaker.downtime(now)})
-            )
-            escalated = True
         children[name] = recovery
     after = msgspec.structs.replace(breaker, children=children, escalated=escalated)
     return Decision(after, tuple(due), tuple(said))

@@ -22,7 +22,7 @@ import msgspec
 from supervisor import health
 from supervisor.attendant import write_heartbeat
 from supervisor.connection import STORE_ERRORS
-from supervisor.errors import BadDocument, SupervisorError
+from supervisor.errors import SupervisorError
 from supervisor.logs import configure, logger
 from supervisor.model import HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
 from supervisor.runtime import Runtime, make_runtime
@@ -31,7 +31,6 @@ from supervisor.store import Index, decode
 from supervisor.targets import folder_of, target_of
 from workers.drivers.process import look
 from workers.model import Desired, Document, Identity, Observed
-from workers.registry import UnknownWorkerType
 
 log = logger("supervisor.collector")
 
@@ -192,7 +191,7 @@ class Collector:
                 seen = await self._see(supervisor, watched.texts[item], item, previous, collected_at)
         except TimeoutError:
             seen = _unknown(item, collected_at, previous, "probe timed out")
-        except (OSError, ValueError, TypeError, KeyError, BadDocument, UnknownWorkerType) as error:
+        except Exception as error:  # noqa: BLE001 - a type's own code may raise anything; it is stored as what was seen
             seen = _unknown(item, collected_at, previous, f"{type(error).__name__}: {error}"[:300])
         if watched is self._watched.get(supervisor) or item in self._watched.get(supervisor, watched).texts:
             self._keep(supervisor, item, seen)

@@ -7,20 +7,21 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 
 from supervisor.errors import UsageError
-from supervisor.keys import RESERVED_PLACES
+from supervisor.keys import RESERVED_PLACES, RESERVED_SUPERVISORS
 from supervisor.model import Check, CheckType, ChildSpec, Runbook, SupervisorSettings
 from workers.duration import Duration
 from workers.model import Desired, DesiredState
 from workers.process.config import ADDRESS_PATTERN, Address, ProcessConfig, StopSignal
 from workers.registry import WorkerRegistry
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
@@ -160,17 +161,29 @@ def _convert(raw: object, kind: type[T], path: Path, inside: str = "$", whole: o
 
 def _complaint(path: Path, whole: object, where: str, message: str, kind: type[object]) -> str:
     """Say where in the file, what is there, and what was expected."""
+    if where.endswith("[...]"):  # msgspec's word for an entry of a map; those of a fleet file hold text
+        entries = _value_at(whole, where)
+        wrong = next(str(name) for name, value in entries.items() if not isinstance(value, str))  # type: ignore[attr-defined]  # a map
+        where = f"{where.removesuffix('[...]')}.{wrong}"
     if (key := re.search(r"unknown field `(.+)`", message)) is not None:
         seen = _value_at(whole, f"{where}.{key[1]}")
         expected = f"expected one of {', '.join(_fields(kind, where))}"
-        return f"{path}: {_place(whole, where)}: unknown key {key[1]!r} (value {seen!r}); {expected}"
+        return f"{path}: {_place(whole, where)}: unknown key {key[1]!r} (value {_shown(seen)}); {expected}"
     if (key := re.search(r"missing required field `(.+)`", message)) is not None:
         return f"{path}: {_place(whole, where)}: key {key[1]!r} is missing; expected it to be set"
     seen = _value_at(whole, where)
     if message.startswith("Invalid enum value"):
         message = f"expected one of {', '.join(_CHOICES[where.rpartition('.')[2]])}"
-    message = next((words for pattern, words in _FORMS.items() if pattern in message), message)
-    return f"{path}: {_place(whole, where)}: value {seen!r}: {message[:1].lower()}{message[1:]}"
+    plain = message.replace("\\\\", "\\")  # msgspec shows a pattern as Python would
+    message = next((words for pattern, words in _FORMS.items() if pattern in plain), message)
+    if isinstance(seen, dict) and not message.startswith("Expected `"):
+        return f"{path}: {_place(whole, where)}: {message}"  # a rule over several keys names its value itself
+    return f"{path}: {_place(whole, where)}: value {_shown(seen)}: {message[:1].lower()}{message[1:]}"
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message; a table is only named, for it may hold secrets."""
+    return "(a table)" if isinstance(value, dict) else repr(value)
 
 
 _CHOICES = {"desired": get_args(DesiredState), "type": get_args(CheckType), "stop_signal": get_args(StopSignal)}
@@ -247,6 +260,9 @@ class _Reader:
 
     def _settings(self) -> SupervisorSettings:
         table = self.file.supervisor
+        if table.name in RESERVED_SUPERVISORS:
+            seen = f"[supervisor], key name: value {table.name!r}"
+            raise FleetError(f"{self.path}: {seen}: expected another name; Celery's keys begin with this one")
         for key, least in (("tick_interval", 0.05), ("observation_interval", 0.1)):
             value = getattr(table, key)
             if value < least:
@@ -291,6 +307,10 @@ class _Reader:
         if child.type != "process" and child.check.address is None:
             expected = f'expected the "HOST:PORT" that a check of type {child.type} asks'
             raise self._fail("children", number, label, "check.address", None, expected)
+        if not child.check.path.startswith("/"):
+            raise self._fail(
+                "children", number, label, "check.path", child.check.path, 'expected a path that begins with "/"'
+            )
         if not 0 < child.check.timeout <= MAX_CHECK_TIMEOUT:
             expected = f"expected more than 0s and at most {MAX_CHECK_TIMEOUT:g}s"
             raise self._fail("children", number, label, "check.timeout", str(child.check.timeout), expected)
@@ -361,28 +381,12 @@ class _Reader:
         self._no_cycle(graph)
 
     def _no_cycle(self, graph: dict[str, list[str]]) -> None:
-        cycle = find_cycle(graph)
-        if cycle:
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            cycle = list(reversed(error.args[1]))  # graphlib tells it from the dependency to the dependent
             number = list(graph).index(cycle[0])
-            seen = " -> ".join([*cycle, cycle[0]])
             expected = "depends_on runs in a circle; expected an order in which workers can start"
-            raise self._fail("workers", number, f"id {cycle[0]!r}", "depends_on", seen, expected)
-
-
-def find_cycle(graph: dict[str, list[str]]) -> list[str]:
-    """Return the members of one cycle in order, or [] when there is none."""
-    done: set[str] = set()
-
-    def search(name: str, trail: list[str]) -> list[str]:
-        if name in trail:
-            return trail[trail.index(name) :]
-        if name in done:
-            return []
-        for other in graph.get(name, ()):
-            found = search(other, [*trail, name])
-            if found:
-                return found
-        done.add(name)
-        return []
-
-    return next((cycle for name in graph if (cycle := search(name, []))), [])
+            raise self._fail(
+                "workers", number, f"id {cycle[0]!r}", "depends_on", " -> ".join(cycle), expected
+            ) from None

@@ -27,7 +27,7 @@ async def probe(spec: ChildSpec) -> None:
             await _ask(spec.type, spec.check)
     except TimeoutError:
         raise CheckFailed(f"no answer from {spec.check.address} within {spec.check.timeout:g}s") from None
-    except (OSError, httpx.HTTPError) as error:
+    except (OSError, ValueError, OverflowError, httpx.HTTPError, httpx.InvalidURL) as error:
         raise CheckFailed(f"{spec.check.address}: {error or type(error).__name__}") from None
 
 

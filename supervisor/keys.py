@@ -13,6 +13,7 @@ from dataclasses import dataclass
 SUPERVISOR = "supervisor"  # the place of the control loop
 POOL = "pool"  # the place of floating workers
 RESERVED_PLACES = (SUPERVISOR, POOL)
+RESERVED_SUPERVISORS = ("celery",)  # Celery's own keys begin with it
 CHILD_PREFIX = "child/"
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
 ASKS_CAP = 1_000  # observations asked for and not yet made, per place (LTRIM)

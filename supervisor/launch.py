@@ -130,7 +130,7 @@ class Runner:
 
     def stop_supervised(self) -> None:
         """Stop every supervised process of this data folder; what is desired stays as it is."""
-        folders = [state.parent for state in self.settings.data_dir.glob("nodes/*/*/*/state.json")]
+        folders = [state.parent for state in self.settings.data_dir.glob("nodes/*/*/*/*/state.json")]
         running = [folder for folder in folders if look(folder).pid is not None]
         if running:
             self.say(f"stopping {len(running)} supervised processes")

@@ -18,7 +18,8 @@ from workers.target import Target, WorkerType
 
 def folder_of(data_dir: Path, supervisor: str, node: str, item: str) -> Path:
     """Return where a node keeps the holder, output and fence of a worker or child."""
-    return data_dir / "nodes" / node / supervisor / item.replace("/", "-", 1)
+    kind, name = ("children", item.removeprefix(CHILD_PREFIX)) if item.startswith(CHILD_PREFIX) else ("workers", item)
+    return data_dir / "nodes" / node / supervisor / kind / name
 
 
 def target_of(runtime: Runtime, identity: Identity, desired: Desired) -> tuple[WorkerType, Target]:

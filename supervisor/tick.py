@@ -80,7 +80,7 @@ class Tick:
     def _break(self, world: World) -> Decision:
         return breaking.step(
             world.breaker,
-            {child.spec.name: child.verdict for child in world.children},
+            world.view.verdicts,
             {child.spec.name: child.lease for child in world.children},
             {child.spec.name: child.spec.start_grace for child in world.children},
             world.index.settings.max_attempts,

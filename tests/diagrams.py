@@ -18,10 +18,8 @@ A label `condition / action` means: stay, and request that action. A pair that i
 def page() -> str:
     """Return the page as the tables are now."""
     types = built_in()
-    parts = [HEAD]
-    for name in types.names():
-        parts.append(f"## {name}\n\n```mermaid\n{types.get(name).machine.mermaid()}```\n")
-    return "\n".join(parts)
+    machines = [f"## {name}\n\n```mermaid\n{types.get(name).machine.mermaid()}```\n" for name in types.names()]
+    return "\n".join([HEAD, *machines])
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from workers.duration import Duration
 
 StopSignal = Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"]
 ADDRESS_PATTERN = (
-    r"^[^:/\s]+:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"  # HOST:PORT, 1 to 65535
+    r"^[^:/\s]+:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])\Z"  # HOST:PORT, 1 to 65535
 )
 Address = Annotated[str, msgspec.Meta(pattern=ADDRESS_PATTERN)]
 MAX_STOP_TIMEOUT = 20.0  # seconds: stop must end within the 30 s that an action has
@@ -31,7 +31,9 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     stop_timeout: Duration = Duration(10.0)
 
     def __post_init__(self) -> None:
-        """Refuse a stop that could not end in time."""
+        """Refuse a command without a program, and a stop that could not end in time."""
+        if not self.command[0].strip():
+            raise ValueError("command begins with an empty word: expected the program to run")
         if not 0 < self.stop_timeout <= MAX_STOP_TIMEOUT:
             raise ValueError(
                 f"stop_timeout is {self.stop_timeout:g}s: expected more than 0s and at most {MAX_STOP_TIMEOUT:g}s"

@@ -1,0 +1,340 @@
+"""The circuit: opens on a failed check, restarts with backoff, escalates once, closes when all is well again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import pytest
+
+from supervisor.breaker import (
+    Breaker,
+    Decision,
+    Notice,
+    Recovery,
+    Said,
+    Verdict,
+    next_attempt_at,
+    recovery_status,
+    step,
+)
+from supervisor.clock import FakeClock
+from supervisor.model import Lease, Stage
+from supervisor.plan import Plan, Skip, SkipReason, make_plan
+from tests.factories import NOW, make_lease, make_snapshot, make_subject, make_view
+
+OK = Verdict("ok", "pid 42 passes its check")
+FAILED = Verdict("failed", "no answer")
+UNKNOWN = Verdict("unknown", "node edge-1 is away")
+STARTING = Verdict("starting", "no answer")
+ABSENT = Verdict("absent", "not started yet")
+GRACE = 5.0
+
+
+def decide(
+    breaker: Breaker,
+    verdict: Verdict | Mapping[str, Verdict],
+    now: float = NOW,
+    *,
+    last: Lease | None = None,
+    max_attempts: int = 5,
+    grace: float = GRACE,
+) -> Decision:
+    """Return the decision about the broker, or about several children."""
+    verdicts = {"broker": verdict} if isinstance(verdict, Verdict) else verdict
+    return step(breaker, verdicts, {"broker": last}, {"broker": grace}, max_attempts, now)
+
+
+def opened(attempts: int = 1, *, ago: float = 30.0, **changes: object) -> Breaker:
+    """Return a circuit that the broker opened `ago` seconds before NOW."""
+    children = {"broker": Recovery(attempts, NOW - ago)}
+    breaker = Breaker(state="open", generation=1, opened_at=NOW - ago, reason="broker: no answer", children=children)
+    return msgspec.structs.replace(breaker, **changes)
+
+
+def ended(at: float) -> Lease:
+    return make_lease(worker_id="child/broker", action="restart_child", ended_at=at)
+
+
+def notices(decision: Decision) -> list[Notice]:
+    return [said.notice for said in decision.said]
+
+
+RUNNING = make_lease(stage=Stage.RUNNING, worker_id="child/broker", action="restart_child")
+
+
+class Incident:
+    """A failing broker under a fake clock: ticks each second, restarts take two, nobody sleeps."""
+
+    def __init__(self, max_attempts: int = 5, grace: float = 0.0) -> None:
+        self.clock = FakeClock(NOW)
+        self.breaker = Breaker()
+        self.max_attempts = max_attempts
+        self.grace = grace
+        self.last: Lease | None = None
+        self.restarts: list[float] = []
+        self.told: list[tuple[float, Said]] = []
+
+    def tick(self, verdict: Verdict = FAILED) -> Decision:
+        now = self.clock.now()
+        if self.last is not None and self.last.in_progress and now >= self.last.claimed_at + 2:
+            self.last = ended(now)
+        decision = decide(self.breaker, verdict, now, last=self.last, max_attempts=self.max_attempts, grace=self.grace)
+        if decision.restarts:
+            self.restarts.append(now - NOW)
+            self.last = make_lease(stage=Stage.RUNNING, claimed_at=now)
+        self.breaker = decision.breaker
+        self.told += [(now - NOW, said) for said in decision.said]
+        self.clock.advance(1.0)
+        return decision
+
+    def times(self, notice: Notice) -> list[float]:
+        return [at for at, said in self.told if said.notice is notice]
+
+
+def test_s1_a_failed_check_opens_the_circuit_and_restarts_the_child() -> None:
+    assert decide(Breaker(), FAILED) == Decision(
+        breaker=Breaker(
+            state="open",
+            generation=1,
+            opened_at=NOW,
+            reason="broker: no answer",
+            children={"broker": Recovery(1, NOW)},
+        ),
+        restarts=("broker",),
+        said=(
+            Said(Notice.CHECK_FAILED, "broker", {"error": "no answer"}),
+            Said(Notice.OPENED, "broker", {"error": "broker: no answer", "retry_attempt": 0, "backoff_delay": 1.0}),
+            Said(Notice.RESTART, "broker", {"retry_attempt": 1, "backoff_delay": 1.0}),
+        ),
+    )
+
+
+def test_s1_under_an_open_circuit_nothing_is_derived_into_an_action_but_the_state_is_kept() -> None:
+    subject = make_subject(make_snapshot(state="starting"))
+    assert make_plan(make_view(subject, circuit_open=decide(Breaker(), FAILED).breaker.is_open), NOW) == Plan(
+        (), (Skip("flow-1", SkipReason.CIRCUIT_OPEN, "start waits for the circuit to close"),)
+    )
+
+
+def test_s1_several_children_that_fail_at_once_are_all_named_and_restarted() -> None:
+    decision = decide(Breaker(), {"broker": FAILED, "plc": OK, "cache": Verdict("failed", "its process is gone")})
+    assert decision.restarts == ("broker", "cache")
+    assert decision.breaker.reason == "broker: no answer; cache: its process is gone"
+    assert notices(decision) == [Notice.CHECK_FAILED] * 2 + [Notice.OPENED] + [Notice.RESTART] * 2
+
+
+def test_s2_attempts_double_their_distance_up_to_the_cap_and_nothing_sleeps() -> None:
+    incident = Incident(max_attempts=5)
+    for _ in range(400):
+        incident.tick()
+    gaps = [later - earlier for earlier, later in zip(incident.restarts, incident.restarts[1:], strict=False)]
+    # a restart takes 2 s, then its backoff passes
+    assert gaps[:8] == [2 + 1, 2 + 2, 2 + 4, 2 + 8, 2 + 16, 2 + 32, 2 + 60, 2 + 60]
+    assert incident.clock.now() == NOW + 400
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3, 4, 5, 6, 7, 50])
+def test_s2_the_next_attempt_is_not_before_end_and_grace_and_backoff(attempts: int) -> None:
+    backoff = [1, 2, 4, 8, 16, 32, 60][min(attempts, 7) - 1]
+    due = NOW + GRACE + backoff
+    circuit = opened(attempts, escalated=True)
+    assert decide(circuit, FAILED, due - 0.001, last=ended(NOW)).restarts == ()
+    on_time = decide(circuit, FAILED, due, last=ended(NOW))
+    assert on_time.restarts == ("broker",)
+    assert on_time.breaker.children == {"broker": Recovery(attempts + 1, NOW - 30)}
+
+
+def test_s2_no_attempt_is_started_while_one_is_in_progress_however_long_it_takes() -> None:
+    decision = decide(opened(1), FAILED, NOW + 3600, last=RUNNING)
+    assert (decision.restarts, decision.breaker) == ((), opened(1))
+
+
+@pytest.mark.parametrize(
+    ("recovery", "last", "due"),
+    [
+        (Recovery(0, NOW), None, 0.0),
+        (Recovery(0, NOW), ended(NOW), 0.0),
+        (Recovery(2, NOW - 9), RUNNING, float("inf")),
+        (Recovery(2, NOW - 9), ended(NOW), NOW + GRACE + 2),
+        (Recovery(2, NOW - 9), None, NOW - 9 + GRACE + 2),
+    ],
+)
+def test_when_the_next_attempt_is_due(recovery: Recovery, last: Lease | None, due: float) -> None:
+    assert next_attempt_at(recovery, last, GRACE) == due
+
+
+def test_s3_a_passing_check_closes_with_attempts_zero_and_the_downtime_from_opening() -> None:
+    before = opened(3, ago=30.0, escalated=True)
+    assert decide(before, OK, NOW + 12) == Decision(
+        breaker=Breaker(
+            state="closed",
+            generation=2,
+            opened_at=NOW - 30,
+            closed_at=NOW + 12,
+            reason="all checks pass",
+        ),
+        restarts=(),
+        said=(Said(Notice.CLOSED, "broker", {"total_downtime": 42.0, "retry_attempt": 3}),),
+    )
+
+
+def test_s3_after_closing_nobody_is_told_again_and_a_new_failure_starts_at_the_first_attempt() -> None:
+    closed = decide(opened(4), OK).breaker
+    assert (closed.attempts, closed.downtime(NOW + 100), closed.is_open) == (0, 0.0, False)
+    assert decide(closed, OK, NOW + 1) == Decision(closed, (), ())
+    again = decide(closed, FAILED, NOW + 60, last=ended(NOW))
+    assert again.breaker.children == {"broker": Recovery(1, NOW + 60)}
+    assert (again.breaker.opened_at, again.breaker.generation, again.restarts) == (NOW + 60, 3, ("broker",))
+
+
+def test_s3_a_circuit_that_no_child_holds_open_closes_and_names_none() -> None:
+    decision = decide(opened(0, children={}), {}, NOW)
+    assert decision.said == (Said(Notice.CLOSED, "", {"total_downtime": 30.0, "retry_attempt": 0}),)
+
+
+def test_s4_closed_and_healthy_nothing_changes_and_nothing_is_told() -> None:
+    assert decide(Breaker(), {"broker": OK, "plc": OK}) == Decision(Breaker(), (), ())
+
+
+@pytest.mark.parametrize("verdict", [UNKNOWN, STARTING, ABSENT], ids=lambda verdict: verdict.state)
+def test_a_verdict_that_is_no_failure_opens_nothing(verdict: Verdict) -> None:
+    assert decide(Breaker(), verdict) == Decision(Breaker(), (), ())
+
+
+@pytest.mark.parametrize("verdict", [UNKNOWN, STARTING, ABSENT], ids=lambda verdict: verdict.state)
+def test_a_child_that_is_not_known_to_be_well_keeps_the_circuit_open(verdict: Verdict) -> None:
+    decision = decide(opened(1), verdict, last=ended(NOW - 1))
+    assert (decision.breaker, decision.restarts, notices(decision)) == (opened(1), (), [Notice.HEARTBEAT])
+
+
+def test_another_child_that_is_unknown_does_not_keep_the_circuit_open() -> None:
+    assert decide(opened(1), {"broker": OK, "plc": UNKNOWN}).breaker.state == "closed"
+
+
+def test_a_child_that_left_the_fleet_file_does_not_keep_the_circuit_open() -> None:
+    assert decide(opened(1), {"plc": OK}).breaker.state == "closed"
+
+
+def test_a_second_child_that_fails_meanwhile_has_attempts_of_its_own() -> None:
+    decision = decide(opened(3), {"broker": FAILED, "plc": FAILED}, last=RUNNING)
+    assert decision.restarts == ("plc",)
+    assert decision.breaker.children == {"broker": Recovery(3, NOW - 30), "plc": Recovery(1, NOW)}
+    assert (decision.breaker.attempts, decision.breaker.generation, decision.breaker.opened_at) == (3, 1, NOW - 30)
+
+
+def test_a_child_that_is_well_again_is_not_restarted_while_another_still_fails() -> None:
+    before = opened(children={"broker": Recovery(2, NOW - 30), "plc": Recovery(1, NOW - 10)})
+    decision = decide(before, {"broker": OK, "plc": FAILED}, NOW + 100)
+    assert decision.restarts == ("plc",)
+    assert decision.breaker.children == {"broker": Recovery(2, NOW - 30), "plc": Recovery(2, NOW - 10)}
+
+
+def test_s6_every_tick_while_open_tells_a_heartbeat_with_all_its_values() -> None:
+    decision = decide(opened(3, ago=30.0), FAILED, NOW, last=ended(NOW - 4))
+    assert decision.said == (
+        Said(Notice.CHECK_FAILED, "broker", {"error": "no answer"}),
+        Said(
+            Notice.HEARTBEAT,
+            "broker",
+            {
+                "retry_attempt": 3,
+                "max_attempts": 5,
+                "elapsed_downtime": 30.0,
+                "next_retry_in": 5.0,
+                "recovery_status": "persistent_failure",
+            },
+        ),
+    )
+
+
+@pytest.mark.parametrize(("last", "next_retry_in"), [(RUNNING, None), (ended(NOW - 3600), 0.0), (ended(NOW), 6.0)])
+def test_s6_a_heartbeat_says_when_the_next_attempt_is(last: Lease, next_retry_in: float | None) -> None:
+    heartbeat = next(said for said in decide(opened(1), FAILED, last=last).said if said.notice is Notice.HEARTBEAT)
+    assert heartbeat.values["next_retry_in"] == next_retry_in
+
+
+def test_s6_an_incident_has_one_heartbeat_each_tick_after_it_opened() -> None:
+    incident = Incident()
+    for _ in range(50):
+        incident.tick()
+    assert incident.times(Notice.HEARTBEAT) == [float(second) for second in range(1, 50)]
+    assert incident.times(Notice.OPENED) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "word"),
+    [
+        (0, "attempting_recovery"),
+        (2, "attempting_recovery"),
+        (3, "persistent_failure"),
+        (4, "persistent_failure"),
+        (5, "escalation_imminent"),
+        (50, "escalation_imminent"),
+    ],
+)
+def test_s6_how_far_recovery_has_got_in_the_plans_words(attempts: int, word: str) -> None:
+    assert recovery_status(attempts) == word
+
+
+@pytest.mark.parametrize("max_attempts", [2, 3, 5])
+def test_s6_the_warning_comes_once_with_the_attempt_before_the_last(max_attempts: int) -> None:
+    incident = Incident(max_attempts)
+    for _ in range(200):
+        incident.tick()
+    assert incident.times(Notice.ONE_LEFT) == [incident.restarts[max_attempts - 2]]
+
+
+def test_s6_the_warning_says_how_many_remain_and_for_how_long_it_is_down() -> None:
+    decision = decide(opened(3, ago=30.0), FAILED, NOW + 20, last=ended(NOW))
+    assert decision.said[-2:] == (
+        Said(Notice.RESTART, "broker", {"retry_attempt": 4, "backoff_delay": 8.0}),
+        Said(Notice.ONE_LEFT, "broker", {"attempts_remaining": 1, "total_downtime": 50.0}),
+    )
+
+
+@pytest.mark.parametrize("max_attempts", [1, 2, 3, 5])
+def test_s5_escalation_is_told_once_and_only_after_the_last_attempt_ended(max_attempts: int) -> None:
+    incident = Incident(max_attempts)
+    for _ in range(400):
+        incident.tick()
+    assert incident.times(Notice.ESCALATED) == [incident.restarts[max_attempts - 1] + 2]
+    assert incident.breaker.escalated is True
+    assert len(incident.restarts) > max_attempts
+    assert incident.breaker.is_open
+
+
+def test_s5_escalation_gives_the_attempts_and_the_whole_downtime() -> None:
+    decision = decide(opened(5, ago=90.0), FAILED, NOW, last=ended(NOW))
+    assert decision.said[-1] == Said(Notice.ESCALATED, "broker", {"max_attempts": 5, "total_downtime": 90.0})
+    assert (decision.restarts, decision.breaker) == ((), opened(5, ago=90.0, escalated=True))
+
+
+def test_s5_while_the_last_attempt_runs_nobody_is_called() -> None:
+    decision = decide(opened(5), FAILED, NOW, last=RUNNING)
+    assert (Notice.ESCALATED in notices(decision), decision.breaker.escalated) == (False, False)
+
+
+def test_s5_a_second_child_of_the_same_incident_does_not_escalate_again() -> None:
+    before = opened(escalated=True, children={"broker": Recovery(5, NOW), "plc": Recovery(5, NOW)})
+    assert Notice.ESCALATED not in notices(decide(before, {"broker": FAILED, "plc": FAILED}, NOW, last=ended(NOW)))
+
+
+def test_s5_a_new_incident_may_escalate_again() -> None:
+    incident = Incident(max_attempts=1)
+    for _ in range(10):
+        incident.tick()
+    incident.tick(OK)
+    assert incident.breaker.escalated is False
+    for _ in range(10):
+        incident.tick()
+    assert len(incident.times(Notice.ESCALATED)) == 2
+    assert incident.times(Notice.CLOSED) == [10.0]
+
+
+def test_s5_escalation_is_not_skipped_when_the_next_attempt_is_already_due() -> None:
+    """A slow tick may find the last attempt ended, its grace and backoff over, and the check still failing."""
+    decision = decide(opened(5), FAILED, last=ended(NOW - 3600))
+    assert Notice.ESCALATED in notices(decision)
+    assert decision.breaker.escalated
+    assert decision.restarts == ("broker",)

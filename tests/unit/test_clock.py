@@ -1,0 +1,69 @@
+"""Time is injected: the fake clock moves only when told to, the real one follows the host's.
+
+Usage: `clock = FakeClock()`, hand it in, then `clock.advance(60)`.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from supervisor.clock import Clock, FakeClock, SystemClock
+
+
+def test_s15_the_fake_clock_stands_still_until_it_is_advanced() -> None:
+    clock = FakeClock(start=100.0)
+    assert (clock.now(), clock.monotonic(), clock.now()) == (100.0, 100.0, 100.0)
+    clock.advance(2.5)
+    assert (clock.now(), clock.monotonic()) == (102.5, 102.5)
+
+
+def test_s15_a_sleep_on_the_fake_clock_passes_at_once() -> None:
+    clock = FakeClock(start=100.0)
+    clock.sleep(3600)
+    assert clock.now() == 3700.0
+
+
+def test_s15_a_timeout_of_sixty_seconds_is_tested_without_waiting() -> None:
+    began = time.perf_counter()
+    clock = FakeClock()
+    timeout = clock.after(60.0)
+    clock.advance(59.999)
+    assert not timeout.is_set()
+    clock.advance(0.001)
+    assert timeout.is_set()
+    assert time.perf_counter() - began < 1.0
+
+
+def test_s15_after_fires_for_whoever_is_due_and_nobody_else() -> None:
+    clock = FakeClock()
+    timers = [clock.after(seconds) for seconds in (0.0, 1.0, 5.0, 5.0, 9.0)]
+    assert [timer.is_set() for timer in timers] == [True, False, False, False, False]
+    clock.sleep(5.0)
+    assert [timer.is_set() for timer in timers] == [True, True, True, True, False]
+    clock.advance(100.0)
+    assert timers[-1].is_set()
+
+
+def test_s15_time_does_not_go_back() -> None:
+    clock = FakeClock(start=100.0)
+    with pytest.raises(ValueError, match="cannot advance by -1 seconds: time does not go back"):
+        clock.advance(-1)
+    assert clock.now() == 100.0
+
+
+def test_s15_code_written_for_the_clock_runs_on_the_fake_and_the_system_clock_alike() -> None:
+    def deadline(clock: Clock) -> tuple[bool, bool]:
+        began = clock.monotonic()
+        clock.sleep(0.0)
+        return clock.monotonic() >= began, clock.after(0.0).wait(5.0)
+
+    assert [deadline(clock) for clock in (FakeClock(), SystemClock())] == [(True, True), (True, True)]
+
+
+def test_the_system_clock_reads_the_hosts_clocks() -> None:
+    clock = SystemClock()
+    assert clock.now() == pytest.approx(time.time(), abs=5.0)
+    assert clock.monotonic() == pytest.approx(time.monotonic(), abs=5.0)
+    assert not clock.after(3600).is_set()

@@ -1,0 +1,511 @@
+"""Fleet files: what is read from a good one, and how each bad one is refused with place, value and expectation."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from supervisor.fleet import Fleet, FleetError, WorkerEntry, config_id, read_fleet
+from supervisor.model import Check, ChildSpec, Runbook, SupervisorSettings
+from workers.duration import Duration
+from workers.model import Desired
+from workers.process.config import ProcessConfig
+from workers.registry import WorkerRegistry, built_in
+
+TYPES = built_in()
+DEMO = Path(__file__).parents[2] / "compose" / "demo" / "fleet.toml"
+EXAMPLE = """
+[supervisor]                        # or several [[supervisors]], each named by its workers and children
+name = "plant-1"
+tick_interval = "1s"
+observation_interval = "5s"
+
+[[children]]
+name = "broker"
+type = "redis"                      # redis | redpanda | benthos | tcp | http | process
+node = "edge-1"
+command = ["redis-server", "--port", "7390"]
+check = { address = "127.0.0.1:7390", timeout = "1s", failures = 2 }
+runbook = { url = "https://example.com/runbooks/broker", steps = ["Check the broker's log", "Restart it by hand"] }
+
+[[workers]]
+id = "line-1-temperature"
+type = "process"
+node = "edge-1"
+desired = "running"                 # running | stopped
+depends_on = ["broker"]
+config = { command = ["python3", "flow.py"], env = { TOPIC = "umh.v1.acme.line-1" }, cwd = ".", min_uptime = "10s", stop_signal = "TERM", stop_timeout = "10s" }
+"""  # noqa: E501 - SPEC 5's own example, as it stands there
+
+TOP = '[supervisor]\nname = "p"\n'
+WORKER = '[[workers]]\nid = "a"\ntype = "process"\nnode = "n"\n'
+OTHER = WORKER.replace('"a"', '"b"')
+CONFIG = 'config = { command = ["x"] }\n'
+CHILD = '[[children]]\nname = "b"\ntype = "redis"\nnode = "n"\n'
+CHECK = 'check = { address = "h:1" }\n'
+FORM = 'is not a duration: expected a number with a unit, as "500ms", "5s", "10m" or "1h"'
+
+
+def configured(more: str) -> str:
+    """Return a file with one worker whose config has `more` beside its command."""
+    return TOP + WORKER + f'config = {{ command = ["x"], {more} }}\n'
+
+
+# name of the case: (text of the file, message without the file's name in front)
+REFUSED: dict[str, tuple[str, str]] = {
+    "not TOML": ("a = \n", "is not TOML: Invalid value (at line 1, column 5)"),
+    "empty": ("", "is empty; expected at least a [supervisor] table with a name"),
+    "only blanks": (" \n\n", "is empty; expected at least a [supervisor] table with a name"),
+    "unknown table": (
+        "foo = 1\n" + TOP,
+        "top level: unknown key 'foo' (value 1); expected one of children, supervisor, workers",
+    ),
+    "unknown key of the supervisor": (
+        TOP + "foo = 1\n",
+        "[supervisor]: unknown key 'foo' (value 1); "
+        "expected one of max_attempts, name, nodes, observation_interval, tick_interval",
+    ),
+    "unknown key of a worker": (
+        TOP + WORKER + CONFIG + OTHER + 'colour = "red"\n',
+        "[[workers]] number 2 (id 'b'): unknown key 'colour' (value 'red'); "
+        "expected one of config, depends_on, desired, id, node, type",
+    ),
+    "unknown key of a child": (
+        TOP + CHILD + CHECK + "port = 1\n",
+        "[[children]] number 1 (name 'b'): unknown key 'port' (value 1); expected one of check, command, cwd, env, "
+        "name, node, runbook, start_grace, stop_signal, stop_timeout, type",
+    ),
+    "unknown key of a check": (
+        TOP + CHILD + 'check = { adress = "h:1" }\n',
+        "[[children]] number 1 (name 'b'), key check: unknown key 'adress' (value 'h:1'); "
+        "expected one of address, failures, path, timeout",
+    ),
+    "unknown key of a runbook": (
+        TOP + CHILD + CHECK + 'runbook = { url = "u", pages = 1 }\n',
+        "[[children]] number 1 (name 'b'), key runbook: unknown key 'pages' (value 1); expected one of steps, url",
+    ),
+    "unknown key of a config": (
+        configured("speed = 3"),
+        "[[workers]] number 1 (id 'a'), key config: unknown key 'speed' (value 3); "
+        "expected one of command, cwd, env, min_uptime, stop_signal, stop_timeout",
+    ),
+    "a path without a slash": (
+        TOP + CHILD.replace("redis", "http") + 'check = { address = "h:1", path = "ping" }\n',
+        "[[children]] number 1 (name 'b'), key check.path: value 'ping': expected a path that begins with \"/\"",
+    ),
+    "a name that Celery's keys have": (
+        '[supervisor]\nname = "celery"\n',
+        "[supervisor], key name: value 'celery': expected another name; Celery's keys begin with this one",
+    ),
+    "a name that ends in a newline": (
+        '[supervisor]\nname = "p\\n"\n',
+        "[supervisor], key name: value 'p\\n': expected a name of at most 63 letters, digits, '-', '_' and '.', "
+        "beginning with a letter or digit",
+    ),
+    "an address without a port": (
+        TOP + CHILD + 'check = { address = "h" }\n',
+        "[[children]] number 1 (name 'b'), key check.address: value 'h': "
+        'expected an address "HOST:PORT" with a port from 1 to 65535',
+    ),
+    "a command without a program": (
+        TOP + WORKER + 'config = { command = [""] }\n',
+        "[[workers]] number 1 (id 'a'), key config: command begins with an empty word: expected the program to run",
+    ),
+    "no supervisor": (
+        WORKER + CONFIG,
+        "top level: key 'supervisor' is missing; expected it to be set",
+    ),
+    "no id": (
+        TOP + WORKER.replace('id = "a"\n', "") + CONFIG,
+        "[[workers]] number 1: key 'id' is missing; expected it to be set",
+    ),
+    "no node": (
+        TOP + WORKER.replace('node = "n"\n', "") + CONFIG,
+        "[[workers]] number 1 (id 'a'): key 'node' is missing; expected it to be set",
+    ),
+    "no command": (
+        TOP + WORKER,
+        "[[workers]] number 1 (id 'a'), key config: key 'command' is missing; expected it to be set",
+    ),
+    "a flow without its address": (
+        TOP + WORKER.replace("process", "dfc_read") + CONFIG,
+        "[[workers]] number 1 (id 'a'), key config: key 'http' is missing; expected it to be set",
+    ),
+    "a runbook without its url": (
+        TOP + CHILD + CHECK + 'runbook = { steps = ["x"] }\n',
+        "[[children]] number 1 (name 'b'), key runbook: key 'url' is missing; expected it to be set",
+    ),
+    "a number for a table": ("supervisor = 3\n", "[supervisor]: value 3: expected `object`, got `int`"),
+    "a number for a list of tables": ("workers = 3\n" + TOP, "[workers]: value 3: expected `array`, got `int`"),
+    "a number for one table": ("workers = [3]\n" + TOP, "[[workers]] number 1: value 3: expected `object`, got `int`"),
+    "a number for a name": ("[supervisor]\nname = 3\n", "[supervisor], key name: value 3: expected `str`, got `int`"),
+    "text for a list": (
+        TOP + WORKER + 'config = { command = "x" }\n',
+        "[[workers]] number 1 (id 'a'), key config.command: value 'x': expected `array`, got `str`",
+    ),
+    "a number inside a list": (
+        TOP + WORKER + 'config = { command = ["x", 3] }\n',
+        "[[workers]] number 1 (id 'a'), key config.command.1: value 3: expected `str`, got `int`",
+    ),
+    "a number for a variable": (
+        configured("env = { A = 1 }"),
+        "[[workers]] number 1 (id 'a'), key config.env.A: value 1: expected `str`, got `int`",
+    ),
+    "an empty command": (
+        TOP + WORKER + "config = { command = [] }\n",
+        "[[workers]] number 1 (id 'a'), key config.command: value []: expected `array` of length >= 1",
+    ),
+    "a check that never waits": (
+        TOP + CHILD + 'check = { address = "h:1", timeout = "0s" }\n',
+        "[[children]] number 1 (name 'b'), key check.timeout: value '0ms': expected more than 0s and at most 5s",
+    ),
+    "a check that waits too long": (
+        TOP + CHILD + 'check = { address = "h:1", timeout = "6s" }\n',
+        "[[children]] number 1 (name 'b'), key check.timeout: value '6s': expected more than 0s and at most 5s",
+    ),
+    "no failure allowed": (
+        TOP + CHILD + 'check = { address = "h:1", failures = 0 }\n',
+        "[[children]] number 1 (name 'b'), key check.failures: value 0: expected `int` >= 1",
+    ),
+    "no attempt allowed": (
+        TOP + "max_attempts = 0\n",
+        "[supervisor], key max_attempts: value 0: expected `int` >= 1",
+    ),
+    "a wish that is none": (
+        TOP + WORKER + CONFIG + 'desired = "up"\n',
+        "[[workers]] number 1 (id 'a'), key desired: value 'up': expected one of running, stopped",
+    ),
+    "an unknown type of child": (
+        TOP + CHILD.replace("redis", "kafka") + CHECK,
+        "[[children]] number 1 (name 'b'), key type: value 'kafka': "
+        "expected one of redis, redpanda, benthos, tcp, http, process",
+    ),
+    "an unknown type of worker": (
+        TOP + WORKER.replace("process", "robot") + CONFIG,
+        "[[workers]] number 1 (id 'a'), key type: value 'robot': unknown worker type; "
+        "expected one of dfc_read, process",
+    ),
+    "a duration without a unit": (
+        TOP + 'tick_interval = "5"\n',
+        f"[supervisor], key tick_interval: value '5': '5' {FORM}",
+    ),
+    "a number for a duration": (
+        configured("min_uptime = 3"),
+        f"[[workers]] number 1 (id 'a'), key config.min_uptime: value 3: 3 {FORM}",
+    ),
+    "ticks too close": (
+        TOP + 'tick_interval = "10ms"\n',
+        "[supervisor], key tick_interval: value '10ms': expected at least 50ms",
+    ),
+    "observations too close": (
+        TOP + 'observation_interval = "10ms"\n',
+        "[supervisor], key observation_interval: value '10ms': expected at least 100ms",
+    ),
+    "observations too far apart": (
+        TOP + 'observation_interval = "10s"\n',
+        "[supervisor], key observation_interval: value '10s': expected less than 10s, "
+        "the age at which an observation is too old to act on",
+    ),
+    "a worker's stop_timeout too long": (
+        configured('stop_timeout = "21s"'),
+        "[[workers]] number 1 (id 'a'), key config: stop_timeout is 21s: expected more than 0s and at most 20s",
+    ),
+    "a worker's signal that is none": (
+        configured('stop_signal = "STOP"'),
+        "[[workers]] number 1 (id 'a'), key config.stop_signal: value 'STOP': "
+        "expected one of TERM, INT, QUIT, HUP, USR1, USR2, KILL",
+    ),
+    "a child twice": (
+        TOP + CHILD + CHECK + CHILD + CHECK,
+        "[[children]] number 2 (name 'b'), key name: value 'b': expected a name of its own; number 1 has it already",
+    ),
+    "a worker twice": (
+        TOP + WORKER + CONFIG + OTHER + CONFIG + WORKER + CONFIG,
+        "[[workers]] number 3 (id 'a'), key id: value 'a': expected a name of its own; number 1 has it already",
+    ),
+    "a node that was not declared": (
+        TOP + 'nodes = ["m", "k"]\n' + WORKER + CONFIG,
+        "[[workers]] number 1 (id 'a'), key node: value 'n': unknown node; "
+        "expected one of k, m (or add it to [supervisor] nodes)",
+    ),
+    "a child's node that was not declared": (
+        TOP + 'nodes = ["m"]\n' + CHILD + CHECK,
+        "[[children]] number 1 (name 'b'), key node: value 'n': unknown node; "
+        "expected one of m (or add it to [supervisor] nodes)",
+    ),
+    "a node called supervisor": (
+        TOP + CHILD.replace('"n"', '"supervisor"') + CHECK,
+        "[[children]] number 1 (name 'b'), key node: value 'supervisor': "
+        "expected a node's name; supervisor and pool mean something else here",
+    ),
+    "a node called pool": (
+        TOP + WORKER.replace('"n"', '"pool"') + CONFIG,
+        "[[workers]] number 1 (id 'a'), key node: value 'pool': "
+        "expected a node's name; supervisor and pool mean something else here",
+    ),
+    "a check without an address": (
+        TOP + CHILD,
+        "[[children]] number 1 (name 'b'), key check.address: value None: "
+        'expected the "HOST:PORT" that a check of type redis asks',
+    ),
+    "a process child without a command": (
+        TOP + CHILD.replace("redis", "process"),
+        "[[children]] number 1 (name 'b'), key command: value []: expected the command that this process child is",
+    ),
+    "a dependency on nobody": (
+        TOP + CHILD + CHECK + WORKER + CONFIG + 'depends_on = ["c"]\n',
+        "[[workers]] number 1 (id 'a'), key depends_on: value 'c': "
+        "expected a child or worker of this file: one of a, b",
+    ),
+    "a dependency on two of one name": (
+        TOP + CHILD + CHECK + OTHER + CONFIG + WORKER + CONFIG + 'depends_on = ["b"]\n',
+        "[[workers]] number 2 (id 'a'), key depends_on: value 'b': 'b' names a child and a worker; rename one of them",
+    ),
+    "a dependency on itself": (
+        TOP + WORKER + CONFIG + 'depends_on = ["a"]\n',
+        "[[workers]] number 1 (id 'a'), key depends_on: value 'a -> a': "
+        "depends_on runs in a circle; expected an order in which workers can start",
+    ),
+    "a circle of dependencies": (
+        TOP + WORKER + CONFIG + 'depends_on = ["b"]\n' + OTHER + CONFIG + 'depends_on = ["a"]\n',
+        "[[workers]] number 1 (id 'a'), key depends_on: value 'a -> b -> a': "
+        "depends_on runs in a circle; expected an order in which workers can start",
+    ),
+}
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "fleet.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_bad_file_is_refused_with_place_value_and_what_was_expected(text: str, message: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(FleetError) as caught:
+        read_fleet(path, TYPES)
+    assert str(caught.value) == f"{path}: {message}"
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('[supervisor]\nname = "a b"\n', "[supervisor], key name: value 'a b'"),
+        (TOP + WORKER.replace('"a"', '"-a"') + CONFIG, "[[workers]] number 1 (id '-a'), key id: value '-a'"),
+        (TOP + CHILD + 'check = { address = "h" }\n', "[[children]] number 1 (name 'b'), key check.address: value 'h'"),
+        (
+            TOP + CHILD + 'check = { address = "h:65536" }\n',
+            "[[children]] number 1 (name 'b'), key check.address: value 'h:65536'",
+        ),
+        (
+            TOP + WORKER.replace("process", "dfc_read") + 'config = { command = ["x"], http = "h:0" }\n',
+            "[[workers]] number 1 (id 'a'), key config.http: value 'h:0'",
+        ),
+    ],
+)
+def test_a_name_or_an_address_of_another_form_is_refused_with_its_place(text: str, place: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(FleetError) as caught:
+        read_fleet(path, TYPES)
+    assert str(caught.value).startswith(f"{path}: {place}: expected ")
+
+
+def test_an_unknown_key_with_a_dot_in_it_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, '"a.b" = 1\n' + TOP)
+    with pytest.raises(FleetError) as caught:
+        read_fleet(path, TYPES)
+    assert str(caught.value).startswith(f"{path}: top level: unknown key 'a.b' ")
+    assert str(caught.value).endswith("; expected one of children, supervisor, workers")
+
+
+class Plain(msgspec.Struct, frozen=True):
+    """The config of a worker type that is no process."""
+
+    url: str
+    tint: complex | None = None
+
+
+def plain_types() -> WorkerRegistry:
+    types = WorkerRegistry()
+    types.register(dataclasses.replace(TYPES.get("process"), name="plain", config_type=Plain))
+    return types
+
+
+def test_a_worker_type_need_not_be_a_process(tmp_path: Path) -> None:
+    text = TOP + WORKER.replace("process", "plain") + 'config = { url = "u" }\n'
+    entry = read_fleet(written(tmp_path, text), plain_types()).workers[0]
+    assert (entry.type, entry.desired.config["url"]) == ("plain", "u")
+
+
+def test_a_value_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
+    text = TOP + WORKER.replace("process", "plain") + 'config = { url = "u", tint = "red" }\n'
+    path = written(tmp_path, text)
+    with pytest.raises(FleetError) as caught:
+        read_fleet(path, plain_types())
+    assert str(caught.value) == (
+        f"{path}: [[workers]] number 1 (id 'a'), key config.tint: value 'red': "
+        "<class 'complex'> does not occur in a fleet file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("stop_timeout", "1h", "stop_timeout is 3600s: expected more than 0s and at most 20s"),
+        ("stop_signal", "STOP", "expected one of TERM, INT, QUIT, HUP, USR1, USR2, KILL"),
+    ],
+)
+def test_a_childs_stop_that_cannot_be_is_refused(key: str, value: str, message: str, tmp_path: Path) -> None:
+    path = written(tmp_path, TOP + CHILD + CHECK + f'command = ["x"]\n{key} = "{value}"\n')
+    with pytest.raises(FleetError) as caught:
+        read_fleet(path, TYPES)
+    assert str(caught.value).startswith(f"{path}: [[children]] number 1 (name 'b')")
+    assert str(caught.value).endswith(message)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "none.toml"
+    with pytest.raises(FleetError) as caught:
+        read_fleet(path, TYPES)
+    assert str(caught.value) == f"{path}: cannot be read: No such file or directory; expected a fleet file in TOML"
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FleetError, match="cannot be read: Is a directory; expected a fleet file in TOML"):
+        read_fleet(tmp_path, TYPES)
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.toml"
+    path.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(FleetError) as caught:
+        read_fleet(path, TYPES)
+    assert str(caught.value) == f"{path}: is not UTF-8 text (invalid continuation byte at byte 5); expected TOML"
+
+
+def test_the_specs_own_example_is_accepted(tmp_path: Path) -> None:
+    path = written(tmp_path, EXAMPLE)
+    broker = ProcessConfig(command=("redis-server", "--port", "7390"), cwd=str(tmp_path))
+    flow = ProcessConfig(command=("python3", "flow.py"), env={"TOPIC": "umh.v1.acme.line-1"}, cwd=str(tmp_path))
+    assert read_fleet(path, TYPES) == Fleet(
+        settings=SupervisorSettings(
+            name="plant-1", tick_interval=1.0, observation_interval=5.0, max_attempts=5, source=str(path)
+        ),
+        children=(
+            ChildSpec(
+                name="broker",
+                type="redis",
+                node="edge-1",
+                check=Check(address="127.0.0.1:7390", timeout=1.0, failures=2),
+                process=broker,
+                config_id=config_id(broker),
+                start_grace=5.0,
+                runbook=Runbook(
+                    url="https://example.com/runbooks/broker", steps=("Check the broker's log", "Restart it by hand")
+                ),
+            ),
+        ),
+        workers=(
+            WorkerEntry(
+                "line-1-temperature",
+                "process",
+                "edge-1",
+                Desired(
+                    state="running",
+                    config={
+                        "command": ("python3", "flow.py"),
+                        "env": {"TOPIC": "umh.v1.acme.line-1"},
+                        "cwd": str(tmp_path),
+                        "min_uptime": 10.0,
+                        "stop_signal": "TERM",
+                        "stop_timeout": 10.0,
+                    },
+                    config_id=config_id(flow),
+                    depends_on=("broker",),
+                ),
+            ),
+        ),
+    )
+
+
+def test_the_demo_fleet_is_accepted() -> None:
+    fleet = read_fleet(DEMO, TYPES)
+    assert fleet.nodes == ("edge-1", "edge-2")
+    assert [(child.name, child.type, child.check.failures) for child in fleet.children] == [("broker", "redis", 2)]
+    assert {worker.type for worker in fleet.workers} == {"process", "dfc_read"}
+    assert sum(worker.type == "dfc_read" for worker in fleet.workers) >= 4
+    assert {worker.desired.config["cwd"] for worker in fleet.workers} == {str(DEMO.parent)}
+
+
+def test_a_supervisor_alone_is_a_fleet_of_nobody(tmp_path: Path) -> None:
+    path = written(tmp_path, TOP)
+    assert read_fleet(path, TYPES) == Fleet(SupervisorSettings(name="p", source=str(path)), (), ())
+
+
+def test_a_child_that_is_not_ours_to_start_has_no_process(tmp_path: Path) -> None:
+    fleet = read_fleet(written(tmp_path, TOP + CHILD + CHECK), TYPES)
+    assert fleet.children == (ChildSpec(name="b", type="redis", node="n", check=Check(address="h:1")),)
+
+
+def test_a_process_child_needs_no_address(tmp_path: Path) -> None:
+    fleet = read_fleet(written(tmp_path, TOP + CHILD.replace("redis", "process") + 'command = ["x"]\n'), TYPES)
+    assert fleet.children[0].check == Check()
+
+
+def test_nodes_are_those_declared_and_then_those_used(tmp_path: Path) -> None:
+    text = TOP + 'nodes = ["n", "spare"]\n' + CHILD + CHECK + WORKER + CONFIG
+    assert read_fleet(written(tmp_path, text), TYPES).nodes == ("n", "spare")
+    assert read_fleet(written(tmp_path, TOP + WORKER + CONFIG), TYPES).nodes == ("n",)
+
+
+def test_known_nodes_hold_when_the_file_declares_none(tmp_path: Path) -> None:
+    path = written(tmp_path, TOP + WORKER + CONFIG)
+    assert read_fleet(path, TYPES, known_nodes=["n"]).nodes == ("n",)
+    with pytest.raises(FleetError, match="value 'n': unknown node; expected one of m"):
+        read_fleet(path, TYPES, known_nodes=["m"])
+
+
+def test_workers_may_depend_on_each_other_in_any_order_without_a_circle(tmp_path: Path) -> None:
+    text = TOP + WORKER + CONFIG + 'depends_on = ["b"]\n' + OTHER + CONFIG
+    fleet = read_fleet(written(tmp_path, text), TYPES)
+    assert {worker.id: worker.desired.depends_on for worker in fleet.workers} == {"a": ("b",), "b": ()}
+
+
+def test_a_working_directory_is_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "plant").mkdir()
+    path = written(tmp_path / "plant", configured('cwd = "../flows"'))
+    assert read_fleet(path, TYPES).workers[0].desired.config["cwd"] == str(tmp_path / "flows")
+
+
+def test_a_stored_configuration_is_read_back_as_the_one_whose_id_it_carries(tmp_path: Path) -> None:
+    desired = read_fleet(written(tmp_path, configured('min_uptime = "3s"')), TYPES).workers[0].desired
+    stored = msgspec.convert(desired.config, ProcessConfig, dec_hook=lambda kind, value: kind(value))
+    assert (config_id(stored), stored.min_uptime) == (desired.config_id, 3.0)
+
+
+def test_a_configurations_id_changes_exactly_when_the_configuration_does() -> None:
+    one = ProcessConfig(command=("x",), env={"A": "1", "B": "2"})
+    same = ProcessConfig(command=("x",), env={"B": "2", "A": "1"}, min_uptime=Duration.parse("10000ms"))
+    others = [ProcessConfig(command=("x", "y")), ProcessConfig(command=("x",), env={"A": "1", "B": "3"})]
+    assert config_id(one) == config_id(same)
+    assert len({config_id(config) for config in [one, *others]}) == 3
+
+
+def test_a_circle_is_refused_with_its_members_in_order(tmp_path: Path) -> None:
+    table = (
+        '[[workers]]\nid = "{}"\ntype = "process"\nnode = "n"\ndepends_on = ["{}"]\nconfig = {{ command = ["x"] }}\n'
+    )
+    path = written(tmp_path, TOP + table.format("a", "b") + table.format("b", "c") + table.format("c", "b"))
+    with pytest.raises(FleetError, match=r"value '(b -> c -> b|c -> b -> c)': depends_on runs in a circle"):
+        read_fleet(path, TYPES)
+
+
+def test_a_long_chain_of_dependencies_is_no_circle(tmp_path: Path) -> None:
+    table = '[[workers]]\nid = "w{}"\ntype = "process"\nnode = "n"\n{}config = {{ command = ["x"] }}\n'
+    chain = [table.format(n, f'depends_on = ["w{n - 1}"]\n' if n else "") for n in range(1500)]
+    assert len(read_fleet(written(tmp_path, TOP + "".join(chain)), TYPES).workers) == 1500

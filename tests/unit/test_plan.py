@@ -1,0 +1,457 @@
+"""What a tick does about its workers: every reason not to act, what a stop passes, who goes first."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from actions.reconfigure import Reconfigure
+from actions.start import Start
+from actions.stop import Stop
+from supervisor.breaker import Verdict
+from supervisor.keys import POOL
+from supervisor.model import Lease, Stage
+from supervisor.plan import (
+    Plan,
+    Skip,
+    SkipReason,
+    Step,
+    Subject,
+    make_plan,
+    next_status,
+    not_before,
+    phase_of,
+)
+from tests.factories import NOW, make_lease, make_snapshot, make_subject, make_view
+from workers.model import Desired, Exit, Metadata, Observed, Phase, Signal, Snapshot, Status, Transition
+
+NOTHING_RUNS = "desired is running and nothing runs: nothing has been started since the host booted"
+UNWANTED = "desired is stopped and pid 42 runs"
+OK = Verdict("ok", "passes its check")
+
+
+def up(age: float = 1.0, **changes: object) -> Observed:
+    seen = Observed(collected_at=NOW - age, pid=42, start_ticks=7, started_at=NOW - 100, config_id="c1")
+    return msgspec.structs.replace(seen, **changes)
+
+
+def wants_start(worker_id: str = "flow-1", since: float = NOW - 50, **changes: object) -> Subject:
+    """Return a worker whose next step is a start."""
+    status = Status(state="starting", since=since)
+    return make_subject(make_snapshot(worker_id=worker_id, status=status), **changes)
+
+
+def wants_stop(worker_id: str = "flow-1", *, age: float = 1.0, **changes: object) -> Subject:
+    """Return a worker whose next step is a stop."""
+    snapshot = make_snapshot(worker_id=worker_id, desired="stopped", state="stopping", observed=up(age))
+    return make_subject(snapshot, **changes)
+
+
+def depending(*names: str, observed: Observed | None = None) -> Subject:
+    """Return a worker that wants to start and depends on `names`."""
+    snapshot = make_snapshot(state="starting", observed=observed)
+    desired = msgspec.structs.replace(snapshot.desired, depends_on=names)
+    return make_subject(msgspec.structs.replace(snapshot, desired=desired))
+
+
+def running(worker_id: str, **changes: object) -> Subject:
+    """Return a worker that is as it should be."""
+    return make_subject(make_snapshot(worker_id=worker_id, observed=up(), state="running"), **changes)
+
+
+def queued(worker_id: str) -> Subject:
+    """Return a worker whose start waits in the queue of edge-1."""
+    return wants_start(worker_id, lease=make_lease(stage=Stage.QUEUED, worker_id=worker_id))
+
+
+def raising(snapshot: Snapshot, now: float) -> Transition:
+    raise LookupError("no such thing")
+
+
+def failed(failures: int, at: float = NOW - 1.5) -> Lease:
+    """Return the lease of an action that failed before the last look."""
+    return make_lease(outcome="error", failures=failures, ended_at=at)
+
+
+RUNNING = make_lease(stage=Stage.RUNNING, begun_at=NOW - 7)
+SKIPS = {
+    "no live executor on the node": (
+        make_view(wants_start(), slots={}),
+        Skip("flow-1", SkipReason.NODE_AWAY, "node edge-1 has no live executor"),
+    ),
+    "an executor without slots": (
+        make_view(wants_start(), slots={"edge-1": 0}),
+        Skip("flow-1", SkipReason.NODE_AWAY, "node edge-1 has no live executor"),
+    ),
+    "an action runs": (
+        make_view(wants_start(lease=RUNNING)),
+        Skip("flow-1", SkipReason.ACTION_IN_PROGRESS, "start running for 7s"),
+    ),
+    "an action is queued": (
+        make_view(wants_start(lease=make_lease(stage=Stage.QUEUED, claimed_at=NOW - 3))),
+        Skip("flow-1", SkipReason.ACTION_IN_PROGRESS, "start queued for 3s"),
+    ),
+    "an action runs on a node that is away": (
+        make_view(wants_start(lease=RUNNING), slots={}),
+        Skip("flow-1", SkipReason.ACTION_IN_PROGRESS, "start running for 7s"),
+    ),
+    "the circuit is open": (
+        make_view(wants_start(), circuit_open=True),
+        Skip("flow-1", SkipReason.CIRCUIT_OPEN, "start waits for the circuit to close"),
+    ),
+    "a child it depends on is not ok": (
+        make_view(depending("broker"), verdicts={"broker": Verdict("unknown", "node edge-2 is away")}),
+        Skip("flow-1", SkipReason.DEPENDENCY, "child broker is unknown: node edge-2 is away"),
+    ),
+    "not observed yet": (
+        make_view(make_subject(msgspec.structs.replace(make_snapshot(), observed=None))),
+        Skip("flow-1", SkipReason.AWAITING_OBSERVATION, "not observed yet"),
+    ),
+    "not observed since its last action": (
+        make_view(wants_start(lease=make_lease(ended_at=NOW - 0.5))),
+        Skip("flow-1", SkipReason.AWAITING_OBSERVATION, "not observed since its last action ended 0s ago"),
+    ),
+    "observed at the very moment its last action ended": (
+        make_view(wants_start(lease=make_lease(ended_at=NOW - 1))),
+        Skip("flow-1", SkipReason.AWAITING_OBSERVATION, "not observed since its last action ended 1s ago"),
+    ),
+    "an old observation": (
+        make_view(make_subject(make_snapshot(state="starting", age=10.0))),
+        Skip("flow-1", SkipReason.STALE_OBSERVATION, "last observed 10s ago"),
+    ),
+    "a look that knows nothing": (
+        make_view(make_subject(make_snapshot(observed=Observed(collected_at=NOW, error="probe timed out")))),
+        Skip("flow-1", SkipReason.STALE_OBSERVATION, "unknown: probe timed out"),
+    ),
+    "the last action failed": (
+        make_view(make_subject(make_snapshot(state="starting", failures=2), failed(2))),
+        Skip("flow-1", SkipReason.BACKING_OFF, "start after 2 failures: next in 0.5s"),
+    ),
+    "its queue is full": (
+        make_view(queued("a"), queued("b"), wants_start("c"), slots={"edge-1": 1}),
+        Skip("c", SkipReason.QUEUE_FULL, "2 of 2 queued at edge-1"),
+    ),
+    "derive raises": (
+        make_view(wants_start(derive=raising)),
+        Skip("flow-1", SkipReason.DERIVE_FAILED, "LookupError: no such thing"),
+    ),
+    "a document cannot be read": (
+        make_view(Subject("flow-9", "edge-1", 1, None, None, raising, {}, "not JSON")),
+        Skip("flow-9", SkipReason.DERIVE_FAILED, "not JSON"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("view", "skip"), SKIPS.values(), ids=SKIPS.keys())
+def test_a_worker_is_skipped_with_the_reason_and_its_values(view: object, skip: Skip) -> None:
+    plan = make_plan(view, NOW)  # type: ignore[arg-type]
+    assert [step for step in plan.steps if step.action is not None] == []
+    assert plan.skips[-1] == skip
+
+
+def test_every_skip_reason_that_exists_is_tested_here() -> None:
+    assert {skip.reason for _, skip in SKIPS.values()} == set(SkipReason)
+
+
+def test_s4_closed_and_healthy_a_worker_as_it_should_be_costs_nothing() -> None:
+    assert make_plan(make_view(running("a"), running("b")), NOW) == Plan((), ())
+
+
+def test_no_workers_are_a_plan_of_nothing() -> None:
+    assert make_plan(make_view(), NOW) == Plan((), ())
+
+
+def test_a_state_is_written_and_then_an_action_is_requested_never_both_at_once() -> None:
+    stopped = make_subject(make_snapshot(state="stopped"))
+    starting = Status(state="starting", since=NOW, reason=NOTHING_RUNS)
+    assert make_plan(make_view(stopped), NOW) == Plan((Step(stopped, NOTHING_RUNS, status=starting),), ())
+    asking = wants_start()
+    assert make_plan(make_view(asking), NOW) == Plan((Step(asking, NOTHING_RUNS, action=Start()),), ())
+
+
+def test_s9_a_worker_whose_action_is_in_progress_is_skipped_and_the_others_go_on() -> None:
+    busy, idle, other = wants_start("busy", lease=RUNNING), wants_start("idle"), wants_start("other")
+    assert make_plan(make_view(busy, idle, other), NOW) == Plan(
+        (Step(idle, NOTHING_RUNS, action=Start()), Step(other, NOTHING_RUNS, action=Start())),
+        (Skip("busy", SkipReason.ACTION_IN_PROGRESS, "start running for 7s"),),
+    )
+
+
+def test_s11_an_open_circuit_holds_back_all_starts_beside_an_action_in_progress() -> None:
+    busy, idle = wants_start("busy", lease=RUNNING), wants_start("idle")
+    plan = make_plan(make_view(busy, idle, circuit_open=True), NOW)
+    assert [(skip.worker_id, skip.reason) for skip in plan.skips] == [
+        ("busy", SkipReason.ACTION_IN_PROGRESS),
+        ("idle", SkipReason.CIRCUIT_OPEN),
+    ]
+    assert plan.steps == ()
+
+
+def test_a_derive_that_raises_costs_that_worker_only() -> None:
+    broken, fine = wants_start("broken", derive=raising), wants_start("fine")
+    assert make_plan(make_view(broken, fine), NOW) == Plan(
+        (Step(fine, NOTHING_RUNS, action=Start()),),
+        (Skip("broken", SkipReason.DERIVE_FAILED, "LookupError: no such thing"),),
+    )
+
+
+def _stop_dependency() -> Subject:
+    subject = wants_stop()
+    assert subject.snapshot is not None
+    desired = msgspec.structs.replace(subject.snapshot.desired, depends_on=("broker",))
+    return msgspec.structs.replace(subject, snapshot=msgspec.structs.replace(subject.snapshot, desired=desired))
+
+
+STOPS_THAT_PASS = {
+    "circuit_open": make_view(wants_stop(), circuit_open=True),
+    "dependency": make_view(_stop_dependency(), verdicts={"broker": Verdict("failed", "no answer")}),
+    "backing_off": make_view(wants_stop(lease=failed(9))),
+    "queue_full": make_view(wants_stop(), queued("a"), queued("b"), slots={"edge-1": 1}),
+}
+
+
+@pytest.mark.parametrize("view", STOPS_THAT_PASS.values(), ids=STOPS_THAT_PASS.keys())
+def test_a_stop_passes(view: object) -> None:
+    plan = make_plan(view, NOW)  # type: ignore[arg-type]
+    assert [(step.subject.id, step.action, step.reason) for step in plan.steps] == [("flow-1", Stop(), UNWANTED)]
+    assert "flow-1" not in {skip.worker_id for skip in plan.skips}
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        (make_view(wants_stop(), slots={}), SkipReason.NODE_AWAY),
+        (make_view(wants_stop(lease=RUNNING)), SkipReason.ACTION_IN_PROGRESS),
+        (make_view(wants_stop(lease=make_lease(stage=Stage.QUEUED))), SkipReason.ACTION_IN_PROGRESS),
+    ],
+)
+def test_a_stop_does_not_pass(view: object, reason: SkipReason) -> None:
+    plan = make_plan(view, NOW)  # type: ignore[arg-type]
+    assert (plan.steps, [skip.reason for skip in plan.skips]) == ((), [reason])
+
+
+BLIND_STOPS = {
+    "stale_observation": (wants_stop(age=3600.0), "desired is stopped; last observed 1h00m ago"),
+    "an observation that knows nothing": (
+        make_subject(
+            make_snapshot(desired="stopped", state="running", observed=up(error="probe timed out")),
+        ),
+        "desired is stopped; unknown: probe timed out",
+    ),
+    "awaiting_observation after a start": (
+        wants_stop(lease=make_lease(ended_at=NOW - 0.5)),
+        "desired is stopped; not observed since its last action ended 0s ago",
+    ),
+    "awaiting_observation after a stop that failed": (
+        wants_stop(lease=make_lease(action="stop", outcome="error", failures=1, ended_at=NOW - 0.5)),
+        "desired is stopped; not observed since its last action ended 0s ago",
+    ),
+}
+
+
+@pytest.mark.parametrize(("subject", "reason"), BLIND_STOPS.values(), ids=BLIND_STOPS.keys())
+def test_a_stop_waits_for_no_observation_and_passes(subject: Subject, reason: str) -> None:
+    assert make_plan(make_view(subject), NOW) == Plan((Step(subject, reason, action=Stop()),), ())
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        wants_stop(lease=make_lease(action="stop", ended_at=NOW - 0.5)),
+        make_subject(make_snapshot(desired="stopped", state="stopped", age=3600.0)),
+    ],
+    ids=["it was stopped just now", "it was stopped long ago"],
+)
+def test_what_is_stopped_already_is_not_stopped_again_without_an_observation(subject: Subject) -> None:
+    plan = make_plan(make_view(subject), NOW)
+    assert (plan.steps, len(plan.skips)) == ((), 1)
+    assert plan.skips[0].reason in {SkipReason.AWAITING_OBSERVATION, SkipReason.STALE_OBSERVATION}
+
+
+def test_stops_are_not_counted_against_the_queue() -> None:
+    plan = make_plan(make_view(wants_stop("a"), wants_stop("b"), wants_start("c"), slots={"edge-1": 1}), NOW)
+    assert {step.subject.id: step.action for step in plan.steps} == {"a": Stop(), "b": Stop(), "c": Start()}
+
+
+def test_the_longest_waiting_go_first_and_the_rest_find_the_queue_full() -> None:
+    subjects = [
+        wants_start(name, since=NOW - waiting) for name, waiting in (("a", 10), ("b", 40), ("c", 20), ("d", 30))
+    ]
+    plan = make_plan(make_view(*subjects, slots={"edge-1": 1}), NOW)
+    assert [step.subject.id for step in plan.steps] == ["b", "d"]
+    assert plan.skips == (
+        Skip("c", SkipReason.QUEUE_FULL, "2 of 2 queued at edge-1"),
+        Skip("a", SkipReason.QUEUE_FULL, "2 of 2 queued at edge-1"),
+    )
+
+
+def test_a_full_queue_of_one_node_holds_back_no_other_node() -> None:
+    elsewhere = wants_start("d", place="edge-2")
+    plan = make_plan(
+        make_view(queued("a"), queued("b"), wants_start("c"), elsewhere, slots={"edge-1": 1, "edge-2": 1}), NOW
+    )
+    assert [step.subject.id for step in plan.steps] == ["d"]
+
+
+def test_running_actions_are_not_counted_as_queued() -> None:
+    busy = [wants_start(name, lease=RUNNING) for name in "ab"]
+    plan = make_plan(make_view(*busy, wants_start("c"), slots={"edge-1": 1}), NOW)
+    assert [step.subject.id for step in plan.steps] == ["c"]
+
+
+EARLY = Exit(41, 6, started_at=NOW - 4, ended_at=NOW - 2, code=1)
+
+
+def died_early(worker_id: str = "flow-1") -> Subject:
+    """Return a starting worker whose early exit is news: it has a status to be written and a start to be asked."""
+    observed = Observed(collected_at=NOW - 1, last_exit=EARLY)
+    return make_subject(make_snapshot(worker_id=worker_id, state="starting", observed=observed))
+
+
+def test_what_became_known_is_written_though_the_action_is_held_back() -> None:
+    subject = died_early()
+    assert subject.snapshot is not None
+    counted = msgspec.structs.replace(
+        subject.snapshot.status, restarts=1, early_exits=1, counted_exit="41-6", died_at=NOW - 2
+    )
+    reason = "desired is running and nothing runs: pid 41 ended with exit code 1 after 2.0s"
+    held = Skip("flow-1", SkipReason.CIRCUIT_OPEN, "start waits for the circuit to close")
+    assert make_plan(make_view(subject, circuit_open=True), NOW) == Plan(
+        (Step(subject, reason, status=counted),), (held,)
+    )
+    asked = Step(subject, reason, status=counted, action=Start())
+    assert make_plan(make_view(subject), NOW) == Plan((asked,), ())
+    full = make_plan(make_view(queued("a"), queued("b"), subject, slots={"edge-1": 1}), NOW)
+    assert full.steps == (Step(subject, reason, status=counted),)
+    assert full.skips[-1] == Skip("flow-1", SkipReason.QUEUE_FULL, "2 of 2 queued at edge-1")
+
+
+def test_an_early_exit_backs_off_from_the_moment_it_died() -> None:
+    observed = Observed(collected_at=NOW - 1, last_exit=EARLY)
+    status = Status(state="failed", since=NOW - 50, early_exits=3, counted_exit="41-6", died_at=NOW - 2)
+    view = make_view(make_subject(make_snapshot(observed=observed, status=status)))
+    assert make_plan(view, NOW) == Plan(
+        (), (Skip("flow-1", SkipReason.BACKING_OFF, "start after 3 failures: next in 2.0s"),)
+    )
+    assert [step.action for step in make_plan(view, NOW + 2).steps] == [Start()]
+
+
+@pytest.mark.parametrize(
+    ("status", "lease", "due"),
+    [
+        (Status(state="starting", since=NOW), None, 0.0),
+        (Status(state="starting", since=NOW), make_lease(), 0.0),
+        (Status(state="starting", since=NOW), failed(3, NOW), NOW + 4),
+        (Status(state="starting", since=NOW), make_lease(failures=1, ended_at=None), 1.0),
+        (Status(state="starting", since=NOW, early_exits=2, died_at=NOW), None, NOW + 2),
+        (Status(state="starting", since=NOW, early_exits=2, died_at=NOW), failed(3, NOW), NOW + 4),
+        (Status(state="starting", since=NOW, early_exits=99, died_at=NOW), failed(3, NOW), NOW + 60),
+    ],
+)
+def test_the_next_action_waits_for_the_later_of_both_backoffs(status: Status, lease: Lease | None, due: float) -> None:
+    assert not_before(status, lease) == due
+
+
+@pytest.mark.parametrize(
+    ("other", "detail"),
+    [
+        (make_subject(make_snapshot(worker_id="plc")), "worker plc is stopped"),
+        (make_subject(make_snapshot(worker_id="plc", state="running", observed=up(age=25.0))), "worker plc is unknown"),
+        (make_subject(make_snapshot(worker_id="plc", state="failed", observed=up())), "worker plc is failed"),
+    ],
+)
+def test_a_worker_waits_for_the_worker_it_depends_on(other: Subject, detail: str) -> None:
+    plan = make_plan(make_view(depending("plc"), other), NOW)
+    assert Skip("flow-1", SkipReason.DEPENDENCY, detail) in plan.skips
+
+
+@pytest.mark.parametrize("state", ["running", "degraded"])
+def test_a_worker_goes_on_when_what_it_depends_on_is_up(state: str) -> None:
+    other = make_subject(make_snapshot(worker_id="plc", kind="dfc_read", state=state, observed=up()))
+    plan = make_plan(make_view(depending("broker", "plc"), other, verdicts={"broker": OK}), NOW)
+    assert Start() in [step.action for step in plan.steps if step.subject.id == "flow-1"]
+
+
+REMOVED = Desired(state="running", config={"min_uptime": 10.0}, config_id="c1", removed=True)
+
+
+def test_a_removed_worker_is_stopped_and_then_forgotten() -> None:
+    runs = msgspec.structs.replace(make_snapshot(state="stopping", observed=up()), desired=REMOVED)
+    gone = msgspec.structs.replace(make_snapshot(state="stopping"), desired=REMOVED)
+    stopped = msgspec.structs.replace(make_snapshot(state="stopped"), desired=REMOVED)
+    subjects = [make_subject(snapshot) for snapshot in (runs, gone, stopped)]
+    steps = [make_plan(make_view(subject), NOW).steps[0] for subject in subjects]
+    assert [(step.action, step.status.state if step.status else None, step.forget) for step in steps] == [
+        (Stop(), None, False),
+        (None, "stopped", False),
+        (None, None, True),
+    ]
+    assert steps[2] == Step(subjects[2], "stopped and no longer in the fleet file", forget=True)
+
+
+def test_a_stopped_worker_that_is_still_in_the_file_is_not_forgotten() -> None:
+    assert make_plan(make_view(make_subject(make_snapshot(desired="stopped"))), NOW) == Plan((), ())
+
+
+def test_an_outdated_worker_is_reconfigured() -> None:
+    subject = make_subject(make_snapshot(state="running", observed=up(config_id="c0")))
+    reason = "pid 42 runs configuration c0, wanted is c1"
+    assert make_plan(make_view(subject), NOW) == Plan((Step(subject, reason, action=Reconfigure()),), ())
+
+
+def test_a_floating_worker_is_considered_though_no_node_is_its_own() -> None:
+    subject = make_subject(make_snapshot(state="stopped"), place=POOL)
+    assert [step.status.state for step in make_plan(make_view(subject), NOW).steps if step.status] == ["starting"]
+
+
+def test_a_claim_must_find_the_token_of_the_last_lease() -> None:
+    assert (wants_start().last_token, wants_start(lease=make_lease(token="17")).last_token) == ("", "17")
+
+
+def test_a_status_changes_only_with_a_state_or_a_signal() -> None:
+    snapshot = make_snapshot(state="running", observed=up())
+    same = Transition(reason="pid 42 still runs", state="running")
+    assert next_status(snapshot, same, NOW) == snapshot.status
+    assert next_status(snapshot, Transition(reason="x", action=Start()), NOW) == snapshot.status
+    moved = Transition(reason="pid 42 has gone", state="starting")
+    after = msgspec.structs.replace(snapshot.status, state="starting", since=NOW, reason="pid 42 has gone")
+    assert next_status(snapshot, moved, NOW) == after
+
+
+def test_an_exit_that_was_not_early_ends_the_row_of_early_ones() -> None:
+    late = Exit(41, 6, started_at=NOW - 90, ended_at=NOW - 2, signal=9)
+    before = Status(state="running", since=NOW - 80, restarts=4, early_exits=2, counted_exit="40-1")
+    snapshot = make_snapshot(observed=Observed(collected_at=NOW, last_exit=late), status=before)
+    transition = Transition(reason="gone", state="running", signal=Signal.EXITED)
+    assert next_status(snapshot, transition, NOW) == Status(
+        state="running", since=NOW - 80, restarts=5, early_exits=0, counted_exit="41-6", died_at=NOW - 2
+    )
+
+
+def test_a_signal_without_an_observation_counts_nothing() -> None:
+    snapshot = msgspec.structs.replace(make_snapshot(), observed=None)
+    transition = Transition(reason="gone", state="stopped", signal=Signal.EXITED)
+    assert next_status(snapshot, transition, NOW) == snapshot.status
+
+
+def aged(age: float | None) -> Subject:
+    snapshot = make_snapshot(state="running", observed=up())
+    return make_subject(msgspec.structs.replace(snapshot, metadata=Metadata(NOW, NOW, None, age)))
+
+
+@pytest.mark.parametrize(
+    ("subject", "phase"),
+    [
+        (aged(0.0), Phase.RUNNING),
+        (aged(19.999), Phase.RUNNING),
+        (aged(20.0), Phase.UNKNOWN),
+        (aged(None), Phase.UNKNOWN),
+        (make_subject(msgspec.structs.replace(make_snapshot(), observed=None)), Phase.UNKNOWN),
+        (make_subject(make_snapshot(observed=Observed(collected_at=NOW, error="probe timed out"))), Phase.UNKNOWN),
+        (make_subject(make_snapshot(state="of another version")), Phase.UNKNOWN),
+        (Subject("flow-9", "edge-1", 1, None, None, raising, {}, "not JSON"), Phase.UNKNOWN),
+        (make_subject(make_snapshot(kind="dfc_read", state="degraded")), Phase.DEGRADED),
+    ],
+)
+def test_the_phase_that_people_are_shown(subject: Subject, phase: Phase) -> None:
+    assert phase_of(subject) is phase

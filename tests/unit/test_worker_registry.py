@@ -1,0 +1,33 @@
+"""The registry of worker types."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.dfc_read.config import DfcReadConfig
+from workers.dfc_read.states import FlowObserved
+from workers.model import Observed
+from workers.process.config import ProcessConfig
+from workers.registry import UnknownWorkerType, WorkerRegistry, built_in
+
+
+def test_the_built_in_types_and_what_they_consist_of() -> None:
+    types = built_in()
+    assert {name: (types.get(name).config_type, types.get(name).observed_type) for name in types.names()} == {
+        "dfc_read": (DfcReadConfig, FlowObserved),
+        "process": (ProcessConfig, Observed),
+    }
+
+
+def test_an_unknown_worker_type_is_answered_with_those_that_are_known() -> None:
+    with pytest.raises(UnknownWorkerType, match="unknown worker type 'robot': expected one of dfc_read, process"):
+        built_in().get("robot")
+
+
+def test_a_type_name_can_be_registered_once() -> None:
+    process = built_in().get("process")
+    registry = WorkerRegistry()
+    registry.register(process)
+    with pytest.raises(ValueError, match="worker type 'process' is registered already; choose another name"):
+        registry.register(process)
+    assert registry.names() == ("process",)
