@@ -29,7 +29,7 @@ from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Index, decode
 from supervisor.targets import folder_of, target_of
-from workers.drivers.process import look
+from workers.drivers.process import settled_look
 from workers.model import Desired, Document, Identity, Observed
 
 log = logger("supervisor.collector")
@@ -266,7 +266,7 @@ class Collector:
 async def see_child(spec: ChildSpec, folder: Path, previous: Document | None, collected_at: float) -> ChildObserved:
     """Look at a child: its process if it is ours, then its check. Raises OSError or ValueError for a bad state.json."""
     before = previous if isinstance(previous, ChildObserved) else None
-    seen = look(folder) if spec.process is not None else None
+    seen = await settled_look(folder) if spec.process is not None else None
     ended = seen.last_exit(collected_at) if seen is not None else None
     base = ChildObserved(
         collected_at=collected_at,

@@ -97,6 +97,18 @@ def take_lock(folder):
     return file
 
 
+def is_held(folder):
+    """Tell whether a holder has the lock, by trying to share it for an instant; who takes it meanwhile tries again."""
+    try:
+        with open(os.path.join(folder, "lock")) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def kill_leftovers(folder):
     """Kill what an earlier incarnation left behind when its holder was killed. Call it with the lock held."""
     before = read_state(folder)

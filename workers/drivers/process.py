@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ from workers.process.config import ProcessConfig
 
 _ANSWER_TIMEOUT = 5.0  # seconds for a holder to answer, beyond the stop_timeout where it has to wait for the process
 _CHANGE_TIMEOUT = 3.0  # seconds that a holder may have the lock and no socket: it has just started, or is just ending
+_SETTLE_LOOKS = 25  # times _CHANGE_POLL: half a second for a holder to write down an end
 _CHANGE_POLL = 0.02  # seconds between two looks at such a holder; a lock and a socket cannot be awaited together
 
 
@@ -29,13 +31,17 @@ class NoHolder(ActionError):
 
 @dataclass(frozen=True)
 class Look:
-    """What a folder says of its process, with ages in seconds instead of clock times."""
+    """What a folder says of its process, with ages in seconds instead of clock times.
+
+    `changing`: it has ended and its holder, which lives, has not said how yet.
+    """
 
     pid: int | None = None
     start_ticks: int = 0
     config_id: str = ""
     age: float | None = None
     ended: Mapping[str, Any] | None = None
+    changing: bool = False
 
     @property
     def incarnation(self) -> Incarnation | None:
@@ -71,7 +77,19 @@ def look(folder: Path) -> Look:
     stat = holder.stat_of(state["pid"]) if state["exit"] is None else None
     if stat is not None and stat[0] != "Z" and stat[1] == state["start_ticks"]:
         return Look(state["pid"], state["start_ticks"], state["config_id"], clock - state["started_boot"])
+    if state["exit"] is None and holder.is_held(str(folder)):
+        return Look(changing=True)
     return Look(ended=_ended(state, clock))
+
+
+async def settled_look(folder: Path) -> Look:
+    """Look until a holder that is just writing down an end has done so. Raises as `look`, or ValueError if not."""
+    for _ in range(_SETTLE_LOOKS):
+        seen = look(folder)
+        if not seen.changing:
+            return seen
+        await asyncio.sleep(_CHANGE_POLL)
+    raise ValueError("its process has ended and its holder does not say how")
 
 
 def _ended(state: Mapping[str, Any], clock: float) -> dict[str, Any]:

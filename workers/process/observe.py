@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actions.model import Component
-from workers.drivers.process import ProcessComponent, look
+from workers.drivers.process import ProcessComponent, settled_look
 from workers.model import Observed
 from workers.process.config import ProcessConfig
 from workers.target import Target
@@ -11,7 +11,7 @@ from workers.target import Target
 
 async def observe(target: Target, previous: Observed | None, collected_at: float) -> Observed:
     """Return whether the process runs and how its last incarnation ended. Raises OSError or ValueError."""
-    seen = look(target.folder)
+    seen = await settled_look(target.folder)
     return Observed(
         collected_at=collected_at,
         pid=seen.pid,

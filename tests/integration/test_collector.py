@@ -1,0 +1,180 @@
+"""The collector of a node on a real Redis, with targets that answer, that are down, and one that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.breaker import Breaker
+from supervisor.collector import Collector
+from supervisor.model import Check, ChildObserved, ChildSpec, CollectorDocument
+from supervisor.runtime import Runtime, make_runtime
+from supervisor.store import Store, encode
+from supervisor.targets import component_of, folder_of
+from tests.integration.plant import NAME, NODE, fleet, settings, worker
+from tests.integration.processes import Yard
+from tests.waiting import wait_until
+from workers.dfc_read.states import FlowObserved
+from workers.model import Observed
+
+
+@pytest.fixture
+def hung() -> Iterator[str]:
+    """Return the address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def runtime(real_client: Any, tmp_path: Path) -> Iterator[Runtime]:
+    """Return a runtime on a real Redis and its time; leaves no process behind."""
+    made = make_runtime(settings(tmp_path / "data"), Store(real_client, "test"))
+    (tmp_path / "data" / "nodes" / NODE).mkdir(parents=True)
+    yield made
+    yard = Yard(tmp_path)
+    yard.folders = {folder_of(made.settings.data_dir, NAME, NODE, item) for item in ("flow-hung", "flow-up")}
+    yard.clear()
+
+
+class Observing:
+    """A collector in a thread of its own."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._collector = Collector(runtime, NODE)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run)
+        self.failure: BaseException | None = None
+
+    def _run(self) -> None:
+        # signals can be handled in the main thread only; the test ends the collector through its loop
+        self._loop.add_signal_handler = lambda *_: None  # type: ignore[method-assign]
+        try:
+            self._loop.run_until_complete(self._collector.run())
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            self.failure = error
+
+    def __enter__(self) -> Observing:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._collector._stop.set)
+        self._thread.join(15)
+        assert not self._thread.is_alive()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+        assert self.failure is None
+
+
+def observed(runtime: Runtime, item: str, kind: type[Any] = Observed) -> Any:
+    return runtime.store.read(kind, runtime.store.keys(NAME).observed(NODE, item))
+
+
+def wait_for_looks(runtime: Runtime, item: str, count: int, kind: type[Any] = Observed) -> list[Any]:
+    """Wait until an item was observed `count` times anew; return those observations."""
+    seen: list[Any] = []
+
+    def look() -> bool:
+        now = observed(runtime, item, kind)
+        if now is not None and (not seen or now.collected_at > seen[-1].collected_at):
+            seen.append(now)
+        return len(seen) >= count
+
+    wait_until(look, f"{item} is observed {count} times", 15)
+    return seen
+
+
+def test_a_hung_target_delays_no_other_and_is_itself_observed_with_its_error(runtime: Runtime, hung: str) -> None:
+    flow = worker("flow-hung", kind="dfc_read", http=hung)
+    broker = ChildSpec(name="broker", type="tcp", node=NODE, check=Check(address=hung))
+    hung_child = ChildSpec(name="stuck", type="redis", node=NODE, check=Check(address=hung, timeout=0.5))
+    workers = [flow, worker("flow-up"), worker("flow-down")]
+    runtime.store.apply_fleet(fleet(*workers, children=[broker, hung_child], observation_interval=0.1))
+    pids = {item: component_of(runtime, NAME, NODE, item).start(1).pid for item in ("flow-hung", "flow-up")}
+    with Observing(runtime):
+        up, down = (wait_for_looks(runtime, item, 5) for item in ("flow-up", "flow-down"))
+        # five looks at others are made before the hung one's first look has timed out
+        assert observed(runtime, "flow-hung", FlowObserved) is None
+        children = wait_for_looks(runtime, "child/broker", 3, ChildObserved)
+        (stuck,) = wait_for_looks(runtime, "child/stuck", 1, ChildObserved)
+        (first,) = wait_for_looks(runtime, "flow-hung", 1, FlowObserved)
+    assert {(seen.pid, seen.error, seen.config_id) for seen in up} == {(pids["flow-up"], None, "c1")}
+    assert {(seen.pid, seen.error, seen.last_exit) for seen in down} == {(None, None, None)}
+    assert [seen.passes for seen in children] == sorted({seen.passes for seen in children})
+    assert {(seen.failures, seen.error) for seen in children} == {(0, None)}
+    assert (stuck.passes, stuck.failures, stuck.error) == (0, stuck.failures, f"no answer from {hung} within 0.5s")
+    assert stuck.failures >= 1
+    assert (first.pid, first.error, first.ready) == (pids["flow-hung"], None, False)
+    assert first.http_error.startswith("ReadTimeout")
+
+
+def test_s14_observations_go_on_while_the_circuit_is_open(runtime: Runtime) -> None:
+    runtime.store.apply_fleet(fleet(worker("flow-down"), observation_interval=0.2))
+    keys = runtime.store.keys(NAME)
+    opened_at = runtime.store.now()
+    circuit = encode(Breaker(state="open", generation=1, opened_at=opened_at, reason="broker: no answer"))
+    runtime.store.client.set(keys.circuit, circuit)
+    with Observing(runtime):
+        seen = wait_for_looks(runtime, "flow-down", 4)
+        heartbeat = runtime.store.read(CollectorDocument, keys.collector(NODE))
+    assert runtime.store.client.get(keys.circuit) == circuit
+    assert min(one.collected_at for one in seen) > opened_at
+    assert heartbeat is not None
+    assert (heartbeat.node, heartbeat.observed) == (NODE, 1)
+
+
+def test_what_is_asked_for_is_observed_long_before_it_is_due(runtime: Runtime) -> None:
+    runtime.store.apply_fleet(fleet(worker("flow-down"), worker("flow-other"), observation_interval=9.0))
+    with Observing(runtime):
+        wait_for_looks(runtime, "flow-down", 1)
+        other = wait_for_looks(runtime, "flow-other", 1)[0]
+        before = observed(runtime, "flow-down").collected_at
+        runtime.store.client.rpush(runtime.store.keys(NAME).asks(NODE), "flow-down")
+        wait_until(lambda: observed(runtime, "flow-down").collected_at > before, "it is observed again", 5)
+        assert observed(runtime, "flow-other") == other
+
+
+def test_a_change_wakes_the_tick_and_a_repetition_does_not(runtime: Runtime) -> None:
+    runtime.store.apply_fleet(fleet(worker("flow-up"), observation_interval=0.2))
+    wake = runtime.store.keys(NAME).wake(NODE)
+    with Observing(runtime):
+        wait_until(lambda: runtime.store.client.delete(wake), "the first observation wakes the tick")
+        wait_for_looks(runtime, "flow-up", 4)
+        assert runtime.store.client.exists(wake) == 0
+        component_of(runtime, NAME, NODE, "flow-up").start(1)
+        wait_until(lambda: runtime.store.client.exists(wake), "the started process wakes the tick")
+
+
+def test_a_worker_that_is_added_is_observed_and_one_that_is_forgotten_is_not_any_more(runtime: Runtime) -> None:
+    runtime.store.apply_fleet(fleet(worker("flow-1"), observation_interval=0.1))
+    keys = runtime.store.keys(NAME)
+    with Observing(runtime):
+        wait_for_looks(runtime, "flow-1", 1)
+        runtime.store.apply_fleet(fleet(worker("flow-1"), worker("flow-2"), observation_interval=0.1))
+        wait_for_looks(runtime, "flow-2", 1)
+        assert runtime.store.forget(NAME, NODE, "flow-1", 1)
+
+        def one_is_left() -> bool:
+            heartbeat = runtime.store.read(CollectorDocument, keys.collector(NODE))
+            return heartbeat is not None and heartbeat.observed == 1
+
+        wait_until(one_is_left, "the collector has noticed")
+        wait_for_looks(runtime, "flow-2", 3)
+        assert runtime.store.client.exists(keys.observed(NODE, "flow-1")) == 0
+
+
+def test_a_document_that_cannot_be_read_is_a_fresh_observation_that_says_so(runtime: Runtime) -> None:
+    runtime.store.apply_fleet(fleet(worker("flow-1"), worker("flow-2"), observation_interval=0.2))
+    keys = runtime.store.keys(NAME)
+    runtime.store.client.set(keys.desired(NODE, "flow-1"), '{"schema": 99}')
+    with Observing(runtime):
+        bad = wait_for_looks(runtime, "flow-1", 2)
+        good = wait_for_looks(runtime, "flow-2", 2)
+    assert all(seen.error.startswith(f"BadDocument: document at {keys.desired(NODE, 'flow-1')}") for seen in bad)
+    assert {seen.error for seen in good} == {None}

@@ -1,0 +1,113 @@
+"""The messages that dispatch publishes are ordinary ones: a stock Celery worker runs them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+from kombu import Queue
+
+from supervisor.dispatch import Message, PublishFailed, celery_publisher
+from tests.conftest import RedisServer, free_port
+from tests.waiting import wait_until
+
+TASK = "some.task"
+PREFIX = "contract:celery:"
+
+
+def message(number: int, **changes: Any) -> Message:
+    fields: dict[str, Any] = {
+        "supervisor": "plant-1",
+        "place": "edge-1",
+        "worker_id": f"flow-{number}",
+        "action": "restart_child",
+        "action_id": f"id-{number}",
+        "token": "1800000000000000",
+        "params": {"child_name": "broker", "failed_pid": number},
+        "timeout": 60.0,
+        "queue": "actions.edge-1",
+        **changes,
+    }
+    return Message(**fields)
+
+
+def app_of(url: str) -> Celery:
+    """Return a Celery app as anybody would write it, without anything of ours."""
+    app = Celery("stock", broker=url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        broker_transport_options={"global_keyprefix": PREFIX, "socket_connect_timeout": 2},
+        task_queues=[Queue("actions.edge-1")],
+        task_default_queue="actions.edge-1",
+        broker_connection_retry_on_startup=False,
+        worker_hijack_root_logger=False,
+    )
+    return app
+
+
+def test_a_stock_worker_runs_them_with_their_arguments_id_name_and_limits(
+    redis_server: RedisServer, real_client: Any
+) -> None:
+    app = app_of(redis_server.url)
+    got: list[dict[str, Any]] = []
+
+    @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]  # celery ships no types
+    def task(self: Any, *args: Any, **kwargs: Any) -> None:
+        request = self.request
+        names = ("id", "shadow", "timelimit", "argsrepr", "kwargsrepr", "expires", "eta", "retries", "ignore_result")
+        seen = {name: getattr(request, name) for name in names}
+        got.append({**seen, "args": args, "kwargs": kwargs, "lease": request.fsm_lease})
+
+    celery_publisher(app, TASK)([message(1), message(2, params={}, action="start", timeout=30.0)])
+    assert real_client.llen(f"{PREFIX}actions.edge-1") == 2
+    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10.0, loglevel="error"):
+        wait_until(lambda: len(got) == 2, "both messages were run")
+    usual = {"args": (), "expires": None, "eta": None, "retries": 0, "ignore_result": True}
+    lease = {"supervisor": "plant-1", "place": "edge-1", "token": "1800000000000000"}
+    first, second = sorted(got, key=lambda seen: str(seen["id"]))
+    assert first == {
+        **usual,
+        "id": "id-1",
+        "shadow": "actions.restart_child",
+        "timelimit": [65.0, 60.0],
+        "argsrepr": "(flow-1)",
+        "kwargsrepr": '{"child_name": "broker", "failed_pid": 1}',
+        "kwargs": {
+            **lease,
+            "worker_id": "flow-1",
+            "action": "restart_child",
+            "params": {"child_name": "broker", "failed_pid": 1},
+        },
+        "lease": {**lease, "worker_id": "flow-1", "action": "restart_child", "action_id": "id-1"},
+    }
+    assert second == {
+        **usual,
+        "id": "id-2",
+        "shadow": "actions.start",
+        "timelimit": [35.0, 30.0],
+        "argsrepr": "(flow-2)",
+        "kwargsrepr": "{}",
+        "kwargs": {**lease, "worker_id": "flow-2", "action": "start", "params": {}},
+        "lease": {**lease, "worker_id": "flow-2", "action": "start", "action_id": "id-2"},
+    }
+    assert real_client.llen(f"{PREFIX}actions.edge-1") == 0
+
+
+def test_each_message_goes_into_its_own_queue_and_none_is_no_round_trip(
+    redis_server: RedisServer, real_client: Any
+) -> None:
+    publish = celery_publisher(app_of(redis_server.url), TASK)
+    publish([])
+    assert real_client.keys("*") == []
+    publish([message(number, queue=f"actions.edge-{number % 2}") for number in range(5)])
+    lengths = {key: real_client.llen(key) for key in real_client.keys(f"{PREFIX}actions.*")}
+    assert lengths == {f"{PREFIX}actions.edge-0": 3, f"{PREFIX}actions.edge-1": 2}
+
+
+def test_a_broker_that_is_away_is_said_in_one_error() -> None:
+    app = app_of(f"redis://127.0.0.1:{free_port()}/0")
+    with contextlib.closing(app), pytest.raises(PublishFailed, match="1 claimed actions were not all published"):
+        celery_publisher(app, TASK)([message(1)])
