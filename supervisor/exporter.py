@@ -64,7 +64,9 @@ class StoreCollector(Collector):
         try:
             for name, world in self._worlds():
                 tick = self._runtime.store.last_tick(name)
-                age = world.now - tick.started_at if tick else float("inf")
+                if tick is None:
+                    return f"supervisor {name} has never ticked"
+                age = world.now - tick.started_at
                 if age > _READY_TICKS * world.index.settings.tick_interval:
                     return f"supervisor {name} has not ticked for {age:.1f}s"
         except STORE_ERRORS as error:

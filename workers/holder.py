@@ -25,6 +25,8 @@ import sys
 import time
 
 LOG_BYTES = 1_000_000  # output.log is rotated at this size; with output.log.1 a process keeps at most twice that
+LEFTOVER_LOOKS = 200  # times LEFTOVER_POLL: two seconds for killed processes to be gone
+LEFTOVER_POLL = 0.01  # seconds
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -110,14 +112,22 @@ def is_held(folder):
 
 
 def kill_leftovers(folder):
-    """Kill what an earlier incarnation left behind when its holder was killed. Call it with the lock held."""
+    """Kill what an incarnation left behind when its holder was killed, and see it gone. Call it with the lock held."""
     before = read_state(folder)
-    if before is not None and before["boot_id"] == boot_id():
-        _kill_session(before["pid"], b"FSM_HELD=" + os.fsencode(folder))
+    if before is None or before["boot_id"] != boot_id():
+        return
+    for _ in range(LEFTOVER_LOOKS):
+        if not _kill_session(before["pid"], b"FSM_HELD=" + os.fsencode(folder)):
+            return
+        time.sleep(LEFTOVER_POLL)
 
 
 def _kill_session(session, environ_mark):
-    """Kill the processes of a session that carry our mark: a session's number is not reused while it has members."""
+    """Kill a session's processes that carry our mark, and tell whether there were any.
+
+    A session's number is not reused while it has members.
+    """
+    found = False
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -128,8 +138,10 @@ def _kill_session(session, environ_mark):
             with open(f"/proc/{entry}/environ", "rb") as file:
                 if environ_mark in file.read().split(b"\0"):
                     os.kill(int(entry), signal.SIGKILL)
+                    found = True
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
+    return found
 
 
 class Holder:

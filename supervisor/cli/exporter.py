@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 import click
 
 from supervisor.errors import SupervisorError
@@ -22,6 +25,7 @@ def command(context: click.Context, host: str, port: int) -> None:
     """Serve /metrics, /healthz and /readyz in the foreground."""
     from supervisor import exporter
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     runtime = make_runtime(Settings.from_env(data_dir=context.find_root().obj["data_dir"]))
     try:
         exporter.serve(runtime, host, port)

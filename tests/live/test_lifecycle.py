@@ -52,6 +52,7 @@ def test_ctrl_c_leaves_nothing_behind_and_a_second_run_goes_on_from_the_stored_s
     assert system.processes() == []
 
 
+@pytest.mark.slow
 def test_a_killed_runner_is_cleaned_up_by_the_next_start_which_adopts_what_runs(system: System) -> None:
     system.start()
     before = all_running(system)
@@ -72,6 +73,7 @@ def test_a_killed_runner_is_cleaned_up_by_the_next_start_which_adopts_what_runs(
     assert system.processes() == []
 
 
+@pytest.mark.slow
 def test_a_second_runner_on_the_same_data_folder_is_refused(system: System) -> None:
     system.start()
     system.wait_for("worker/plc-1", "state=running")
@@ -122,6 +124,7 @@ def own_redis(tmp_path: Path) -> Iterator[tuple[str, int]]:
         server.wait(timeout=10)
 
 
+@pytest.mark.slow
 def test_with_fsm_redis_url_the_redis_that_was_there_is_used_and_left_alone(
     tmp_path: Path, own_redis: tuple[str, int]
 ) -> None:
