@@ -15,7 +15,7 @@ from workers.model import DesiredState
 _EPILOG = """\b
 Examples:
   fsmctl set line-1-temperature stopped
-  fsmctl set line-1-temperature default    what the fleet file says counts again
+  fsmctl set line-1-temperature default    the fleet file counts again
 """
 
 

@@ -13,7 +13,7 @@ from tests.integration.plant import NAME, Plant, worker
 
 
 def scrape(plant: Plant) -> dict[tuple[str, ...], float]:
-    """Return every sample by its name and its labels' values without the supervisor, which all but supervisor_up carry."""
+    """Return every sample by its name and its labels' values, but for the supervisor's, which all but one carry."""
     registry = CollectorRegistry()
     registry.register(StoreCollector(plant.runtime))
     found = {}

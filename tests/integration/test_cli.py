@@ -1,0 +1,214 @@
+"""What fsmctl prints of a store: whole texts in 80 columns without colour, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner, Result
+
+from actions.model import Outcome
+from supervisor.cli import fsmctl
+from supervisor.clock import SystemClock
+from supervisor.errors import NotFound, StoreUnreachable, TimedOut
+from supervisor.runtime import make_runtime
+from supervisor.store import Store
+from tests.conftest import RedisServer
+from tests.factories import make_child
+from tests.integration.plant import Plant, grant_of, settings, worker
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def plant(real_client: redis.Redis, tmp_path: Path) -> Plant:
+    """Return an installation on real Redis time: flow-1 runs, flow-2 waits for its first look, the broker is well."""
+    store = Store(real_client, "test")
+    made = Plant(store, SystemClock(), make_runtime(settings(tmp_path), store))  # type: ignore[arg-type]  # only now()
+    made.apply_fleet(worker("flow-1"), worker("flow-2", "stopped"), children=[make_child()])
+    made.heartbeat()
+    made.observe({"flow-1": made.up(), "child/broker": made.child_up()})
+    return made
+
+
+@pytest.fixture
+def run(redis_server: RedisServer, tmp_path: Path) -> Run:
+    """Return what runs fsmctl against that store; the error it ended with is the result's exception."""
+    environ = {
+        "FSM_REDIS_URL": redis_server.url,
+        "FSM_NAMESPACE": "test",
+        "FSM_DATA_DIR": str(tmp_path),
+        "COLUMNS": "80",
+    }
+
+    def call(*arguments: str) -> Result:
+        return CliRunner(env=environ).invoke(fsmctl, list(arguments))
+
+    return call
+
+
+def test_get_workers_is_a_table_that_fits_80_columns(plant: Plant, run: Run) -> None:
+    assert run("get", "workers").stdout == (
+        "ID      TYPE     NODE    DESIRED  STATE    SEEN  PID  ACTION\n"
+        "flow-1  process  edge-1  running  stopped  0s    42   -\n"
+        "flow-2  process  edge-1  stopped  stopped  -     -    -\n"
+    )
+
+
+def test_get_children_nodes_and_circuit(plant: Plant, run: Run) -> None:
+    assert run("get", "children").stdout == (
+        "NAME    TYPE   NODE    VERDICT  SEEN  PID  DETAIL\n"
+        "broker  redis  edge-1  ok       0s    99   pid 99 passes its check\n"
+    )
+    assert run("get", "nodes").stdout == (
+        "NAME    STATUS  HOST  SLOTS  BEAT  COLLECTOR  WATCHES\nedge-1  ready   h1    5      0s    0s         2\n"
+    )
+    assert run("get", "circuit").stdout == (
+        "SUPERVISOR  STATE   ATTEMPT  OPEN  REASON\nplant-1     closed  0        -     -\n"
+    )
+
+
+def test_get_workers_as_json_says_what_the_next_tick_will_do(plant: Plant, run: Run) -> None:
+    flow = json.loads(run("get", "workers", "-o", "json").stdout)[0]
+    age, since = flow.pop("observed_age_seconds"), flow.pop("since")
+    assert (age < 5, since > 0) == (True, True)
+    assert flow == {
+        "id": "flow-1",
+        "type": "process",
+        "node": "edge-1",
+        "desired": "running",
+        "state": "stopped",
+        "phase": "stopped",
+        "reason": "pid 42 runs",
+        "pid": 42,
+        "action": None,
+        "next_state": "starting",
+        "restarts": 0,
+        "overridden": False,
+        "removed": False,
+        "supervisor": "plant-1",
+        "skip": None,
+    }
+
+
+def test_an_action_in_progress_is_shown_with_its_phase_and_the_last_one_with_its_outcome(
+    plant: Plant, run: Run
+) -> None:
+    index = plant.store.index("plant-1")
+    assert index is not None
+    assert plant.store.begin_tick("plant-1", index, "t1")[0] == "started"
+    (message,) = plant.write(plant.item("flow-1"), tick_id="t1").messages
+    action = json.loads(run("get", "workers", "-o", "json").stdout)[0]["action"]
+    assert (action["id"], action["name"], action["phase"], action["node"]) == ("a1", "start", "queued", "edge-1")
+    assert run("get", "actions").stdout.splitlines()[1].split()[:3] == ["flow-1", "start", "queued"]
+
+    assert plant.begin(grant_of(message)) is None
+    assert plant.runtime.leases.end(grant_of(message), "r1", Outcome.SUCCESS, "started as pid 42")
+    row = json.loads(run("get", "actions", "-o", "json").stdout)[0]
+    assert (row["worker_id"], row["stage"], row["outcome"], row["detail"]) == (
+        "flow-1",
+        "free",
+        "success",
+        "started as pid 42",
+    )
+
+
+def test_describe_shows_everything_about_a_worker_for_a_person_and_as_json(plant: Plant, run: Run) -> None:
+    assert run("set", "flow-1", "stopped").exit_code == 0
+    text = run("describe", "worker", "flow-1").stdout
+    lines = dict(re.findall(r"^(\w[\w ]{0,11}?) {2,}(.*)$", text, re.MULTILINE))
+    assert lines["Worker"] == "flow-1, process on edge-1 of plant-1"
+    assert lines["Desired"] == "stopped (set by an operator), configuration c1"
+    assert lines["Reason"] == "desired is stopped and pid 42 runs"
+    assert lines["Action"] == "none yet"
+    assert lines["Held back"] == "no"
+    assert "operator.set" in text.splitlines()[-1]
+    document = json.loads(run("describe", "worker", "worker/flow-1", "-o", "json").stdout)
+    assert (document["observed"]["pid"], document["config_id"], document["lease"]) == (42, "c1", None)
+    assert document["events"][-1]["event"] == "operator.set"
+
+
+def test_events_are_told_oldest_first_with_ages_or_as_json(plant: Plant, run: Run) -> None:
+    run("set", "flow-1", "stopped")
+    run("set", "flow-1", "default")
+    told = json.loads(run("events", "--worker", "flow-1", "-o", "json").stdout)
+    assert [event["desired"] for event in told] == ["stopped", "default"]
+    assert re.fullmatch(
+        r" +\ds  operator\.set +flow-1 +desired=default by=\S+", run("events", "-n", "1").stdout.rstrip("\n")
+    )
+
+
+def test_set_default_lifts_the_wish_again(plant: Plant, run: Run) -> None:
+    run("set", "flow-1", "stopped")
+    assert json.loads(run("get", "workers", "-o", "json").stdout)[0]["desired"] == "stopped"
+    run("set", "flow-1", "default")
+    assert json.loads(run("get", "workers", "-o", "json").stdout)[0]["desired"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (("describe", "worker", "flow-3"), NotFound, "did you mean flow-"),
+        (("events", "--worker", "nothing-like-it"), NotFound, "there are child/broker, flow-1, flow-2"),
+        (("set", "flow-9", "stopped"), NotFound, "no worker or child 'flow-9'"),
+        (("--supervisor", "plant-9", "get", "workers"), NotFound, "expected one of plant-1"),
+        (("logs", "flow-2"), NotFound, "it has not been observed on node edge-1"),
+        (("wait", "worker/flow-1", "--for", "state=running", "--timeout", "300ms"), TimedOut, "seen state=stopped"),
+    ],
+)
+def test_what_is_unknown_or_late_is_one_sentence(
+    plant: Plant, run: Run, arguments: tuple[str, ...], error: type, words: str
+) -> None:
+    result = run(*arguments)
+    assert isinstance(result.exception, error)
+    assert words in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "flows"),
+        ("set", "flow-1", "up"),
+        ("wait", "flow-1", "--for", "state=running"),
+        ("wait", "worker/flow-1", "--for", "colour=red"),
+        ("wait", "worker/flow-1", "--for", "state=running", "--timeout", "soon"),
+        ("describe", "worker", "child/broker"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_usage_has_its_own_exit_code(plant: Plant, run: Run, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Usage:" in result.stderr
+
+
+def test_a_store_that_does_not_answer_is_one_sentence_without_the_password(tmp_path: Path) -> None:
+    environ = {"FSM_REDIS_URL": "redis://:secret@127.0.0.1:1/0", "FSM_DATA_DIR": str(tmp_path)}
+    result = CliRunner(env=environ).invoke(fsmctl, ["get", "workers"])
+    assert isinstance(result.exception, StoreUnreachable)
+    assert result.exception.exit_code == 5
+    assert "secret" not in str(result.exception)
+
+
+def test_wait_waits_for_a_circuit_and_a_child(plant: Plant, run: Run) -> None:
+    assert run("wait", "circuit/plant-1", "--for", "state=closed").exit_code == 0
+    assert run("wait", "child/broker", "--for", "verdict=ok").exit_code == 0
+
+
+def test_a_stored_state_that_nothing_seen_bears_out_is_not_what_wait_waits_for(plant: Plant, run: Run) -> None:
+    """flow-1 is stored as stopped, and is seen to run: the next tick will say starting."""
+    result = run("wait", "worker/flow-1", "--for", "state=stopped", "--timeout", "300ms")
+    assert isinstance(result.exception, TimedOut)
+
+
+@pytest.mark.parametrize(
+    "command", ["up", "apply", "get", "describe", "events", "set", "wait", "logs", "exporter", "collector"]
+)
+def test_the_help_of_each_command_has_an_example_and_fits_80_columns(run: Run, command: str) -> None:
+    text = run(command, "--help").stdout
+    assert re.search(rf"Examples?:\n +(FSM_\S+ )?fsmctl {command}", text)
+    assert max(len(line) for line in text.splitlines()) <= 80
