@@ -37,7 +37,7 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 run: $(VENV)/.run ## Run the demo fleet here, in the foreground; Ctrl-C stops everything
 	@exec $(BIN)/fsmctl up --fleet $(FLEET)
 
-test: $(VENV)/.dev ## Unit tests, and the short live tests on a real Redis and real Celery
+test: $(VENV)/.dev ## Unit, integration and short live tests, on a real Redis and real Celery
 	$(BIN)/pytest -m "not slow"
 
 test-all: $(VENV)/.dev ## All tests, with coverage

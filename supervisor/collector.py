@@ -289,7 +289,8 @@ async def see_child(spec: ChildSpec, folder: Path, previous: Document | None, co
 def _unknown(item: str, collected_at: float, previous: Document | None, error: str) -> Document:
     """Return a fresh observation that knows nothing but why."""
     if isinstance(previous, ChildObserved) or item.startswith("child/"):
-        return ChildObserved(collected_at=collected_at, unknown=True, error=f"unknown: {error}")
+        failures = previous.failures if isinstance(previous, ChildObserved) else 0
+        return ChildObserved(collected_at=collected_at, failures=failures, unknown=True, error=f"unknown: {error}")
     return Observed(collected_at=collected_at, error=error)
 
 

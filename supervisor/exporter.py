@@ -61,14 +61,17 @@ class StoreCollector(Collector):
 
     def ready(self) -> str | None:
         """Return None when Redis answers and every supervisor ticks, else why not."""
+        store = self._runtime.store
         try:
-            for name, world in self._worlds():
-                tick = self._runtime.store.last_tick(name)
+            for name in store.supervisors():
+                index, tick = store.index(name), store.last_tick(name)
                 if tick is None:
                     return f"supervisor {name} has never ticked"
-                age = world.now - tick.started_at
-                if age > _READY_TICKS * world.index.settings.tick_interval:
+                age = store.now() - tick.started_at
+                if index is not None and age > _READY_TICKS * index.settings.tick_interval:
                     return f"supervisor {name} has not ticked for {age:.1f}s"
+        except BadDocument as error:
+            return str(error)
         except STORE_ERRORS as error:
             return f"the store does not answer: {error}"
         return None

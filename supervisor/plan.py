@@ -116,7 +116,8 @@ def _consider(subject: Subject, view: View, by_id: Mapping[str, Subject], now: f
     try:
         transition = subject.derive(snapshot, now)
     except Exception as error:  # noqa: BLE001 - a type's own code may raise anything; it costs that worker, not the tick
-        return [Skip(subject.id, SkipReason.DERIVE_FAILED, f"{type(error).__name__}: {error}")]
+        failed = Skip(subject.id, SkipReason.DERIVE_FAILED, f"{type(error).__name__}: {error}")
+        return [_stop_blindly(subject, snapshot, failed) or failed]
     return _follow(subject, snapshot, transition, view, by_id, now)
 
 
@@ -153,7 +154,7 @@ def _blocked(subject: Subject, view: View, now: float) -> Skip | None:
 
 
 def _stop_blindly(subject: Subject, snapshot: Snapshot, blind: Skip) -> Step | None:
-    """Return the stop that is wanted although nothing is known: no observation is waited for to stop something.
+    """Return the stop that is wanted although nothing can be derived: it waits for nobody to know better.
 
     Once it has succeeded, an observation is waited for after all, as nothing else can be done.
     """

@@ -72,7 +72,7 @@ class Exit(msgspec.Struct, frozen=True):
     """How an incarnation ended.
 
     `requested` is true when we stopped it. `signal` is 0 when it exited by itself. `code` None without a signal: it
-    vanished together with its holder, or with its host.
+    vanished together with its holder.
     """
 
     pid: int

@@ -455,3 +455,15 @@ def aged(age: float | None) -> Subject:
 )
 def test_the_phase_that_people_are_shown(subject: Subject, phase: Phase) -> None:
     assert phase_of(subject) is phase
+
+
+def test_a_stop_that_is_wanted_does_not_wait_for_a_derive_that_works() -> None:
+    def broken(snapshot: Snapshot, now: float) -> Transition:
+        raise RuntimeError("a bug in a type")
+
+    seen = Observed(collected_at=NOW - 1, pid=42)
+    subject = make_subject(make_snapshot(desired="stopped", state="running", observed=seen), derive=broken)
+    plan = make_plan(make_view(subject), NOW)
+    assert [(step.action, step.reason) for step in plan.steps] == [
+        (Stop(), "desired is stopped; RuntimeError: a bug in a type")
+    ]
