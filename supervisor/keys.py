@@ -41,12 +41,12 @@ class Keys:
 
     @property
     def index(self) -> str:
-        """HASH id → place of all workers and children; written by apply, deleted by forget; read by all, observe.lua included. One field each."""
+        """HASH id → place of workers and children; written by apply, deleted by forget; read by all. A field each."""
         return self._key(SUPERVISOR, "index")
 
     @property
     def generations(self) -> str:
-        """HASH id → number of changes of desired; written by apply and set, deleted by forget.lua; the guard of a claim and of forget. One field each."""
+        """HASH id → changes of desired; written by apply, set; deleted by forget; guards claims, forget. A field each."""
         return self._key(SUPERVISOR, "generations")
 
     @property
@@ -88,7 +88,7 @@ class Keys:
         return self._key(place, "node")
 
     def collector(self, place: str) -> str:
-        """STRING CollectorDocument: heartbeat of a node's collector; written by it, through observe.lua. One per node."""
+        """STRING CollectorDocument: heartbeat of a node's collector; written by it (observe.lua). One per node."""
         return self._key(place, "collector")
 
     def wake(self, place: str) -> str:
