@@ -31,7 +31,9 @@ def configure(log_format: str, level: str) -> None:
     ]
     renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     # structlog calls its message "event"; ours is "message", and `event_name` given to a call becomes "event"
-    names: list[Any] = [] if console else [structlog.processors.EventRenamer("message", replace_by="event_name")]
+    names: list[Any] = (
+        [] if console else [structlog.processors.EventRenamer("message", replace_by="event_name"), _in_order]
+    )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -51,6 +53,12 @@ def configure(log_format: str, level: str) -> None:
     # celery.beat says "sending", celery.worker.strategy "received" and celery.app.trace "succeeded", of every pulse
     for quiet in ("httpx", "httpcore", "kombu", "celery.beat", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(quiet).setLevel(logging.WARNING)
+
+
+def _in_order(_logger: object, _method: str, fields: Any) -> dict[str, Any]:
+    """Put first what a reader looks for first."""
+    first = ("timestamp", "level", "event", "message")
+    return {**{name: fields[name] for name in first if name in fields}, **fields}
 
 
 def logger(name: str) -> Any:

@@ -15,7 +15,6 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.live
 OBSERVATION_INTERVAL = 2.0  # of the demo's fleet file
 TICK = 1.0
-START = 5.0  # seconds: a flow's own start (Python, both ends connected, seen by the next look) on a busy machine
 
 
 def test_get_workers_prints_the_promised_keys_for_every_worker(running: System) -> None:
@@ -30,12 +29,11 @@ def test_get_workers_prints_the_promised_keys_for_every_worker(running: System) 
 
 def test_s22_a_killed_flow_runs_again_by_an_action_told_from_claim_to_outcome(running: System) -> None:
     before = running.worker("line-1-temperature")
-    killed = time.monotonic()
+    killed = time.time()
     os.kill(before["pid"], signal.SIGKILL)
 
-    after = running.new_pid("line-1-temperature", before["pid"], OBSERVATION_INTERVAL + 2 * TICK + 1 + START)
+    after = running.new_pid("line-1-temperature", before["pid"], 60)
 
-    took = time.monotonic() - killed
     events = [event for event in running.json("events", "--worker", "line-1-temperature") if event["time"]]
     claimed = [event for event in events if event["event"] == "action.claimed"][-1]
     told = [event["event"] for event in events if event.get("action_id") == claimed["action_id"]]
@@ -45,7 +43,7 @@ def test_s22_a_killed_flow_runs_again_by_an_action_told_from_claim_to_outcome(ru
     ended = next(event for event in events if event["event"] == "action.ended" and event["token"] == claimed["token"])
     assert (ended["outcome"], ended["detail"]) == ("success", f"started as pid {after}")
     assert running.worker("line-1-temperature")["restarts"] == before["restarts"] + 1
-    assert took < OBSERVATION_INTERVAL + 2 * TICK + 1 + START
+    assert claimed["time"] - killed <= OBSERVATION_INTERVAL + 2 * TICK + 1, "what follows is the flow's own start"
     metrics = urllib.request.urlopen(f"http://127.0.0.1:{running.ports[1]}/metrics").read().decode()
     assert 'action_type="start",status="success",supervisor="plant-1",worker_id="line-1-temperature"' in metrics
 
