@@ -20,7 +20,7 @@ def test_a_missing_redis_server_is_one_sentence_that_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch.shutil, "which", lambda *_, **__: None)
-    with pytest.raises(SupervisorError, match="no redis-server was found .* install Debian's package redis-server"):
+    with pytest.raises(SupervisorError, match=r"no redis-server was found .* install Debian's package redis-server"):
         launch.redis_part(settings(tmp_path), 7379)
 
 
