@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,12 +89,23 @@ class System:
         assert "Traceback" not in run.stderr, run.stderr
         return run
 
+    @contextlib.contextmanager
+    def follow(self, *arguments: str) -> Iterator[Iterator[str]]:
+        """Run an fsmctl command that goes on, and yield its lines as they come."""
+        command = [str(SCRIPTS / "fsmctl"), *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self._environ(), cwd=self.folder) as run:
+            assert run.stdout is not None
+            try:
+                yield run.stdout
+            finally:
+                run.terminate()
+
     def json(self, *arguments: str) -> Any:
         """Return what fsmctl prints with `-o json`."""
         return json.loads(self.fsmctl(*arguments, "-o", "json").stdout)
 
-    def start(self) -> None:
-        """Run `fsmctl up` in the background; it is a session leader, as under a terminal."""
+    def start(self, stdout: int | None = None) -> None:
+        """Run `fsmctl up` in the background, with its output in up.out or, of a terminal, at a descriptor."""
         redis, exporter, flower = (str(port) for port in self.ports)
         output = (self.folder / "up.out").open("a")
         self.up = subprocess.Popen(
@@ -100,7 +113,7 @@ class System:
                 *(str(SCRIPTS / "fsmctl"), "up", "--fleet", str(self.fleet), "--redis-port", redis),
                 *("--exporter-port", exporter, "--flower-port", flower),
             ],
-            stdout=output,
+            stdout=output if stdout is None else stdout,
             stderr=subprocess.STDOUT,
             text=True,
             env=self._environ(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -191,3 +192,19 @@ def test_a_part_that_dies_is_started_again_and_the_supervised_processes_do_not_n
     pids["line-1-pressure"] = running.new_pid("line-1-pressure", victim, 60)
 
     assert {worker: running.worker(worker)["pid"] for worker in WORKERS} == pids
+
+
+def test_events_can_be_followed_as_they_happen(running: System) -> None:
+    with running.follow("events", "-f", "-n", "1", "-o", "json") as lines:
+        next(lines)  # what was there already: the command is at work
+        running.fsmctl("set", "plc-1", "default")
+        event = next(event for event in map(json.loads, lines) if event["event"] == "operator.set")
+    assert (event["worker_id"], event["desired"]) == ("plc-1", "default")
+
+
+def test_the_output_of_a_flow_can_be_followed_as_it_is_written(running: System) -> None:
+    with running.follow("logs", "line-2-temperature", "-f", "-n", "1") as lines:
+        next(lines)
+        os.kill(running.worker("line-2-temperature")["pid"], signal.SIGKILL)
+        assert "connected" in next(line for line in lines if "connected" in line)
+    running.wait_for("worker/line-2-temperature", "state=running")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import select
 import signal
 import socket
 import subprocess
 import sysconfig
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +100,31 @@ def test_a_taken_port_is_one_sentence_and_nothing_is_started(system: System, num
     assert "is taken" in system.said()
     assert "Traceback" not in system.said()
     assert system.processes() == []
+
+
+@pytest.mark.slow
+def test_on_a_terminal_the_fleet_is_shown_live_in_80_columns(system: System) -> None:
+    controller, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    system.start(stdout=terminal)
+    os.close(terminal)
+    shown = b""
+
+    def plain() -> str:
+        return re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode(errors="replace").replace("\r", "\n")
+
+    def read_on() -> bool:
+        nonlocal shown
+        if select.select([controller], [], [], 0)[0]:
+            shown += os.read(controller, 65536)
+        return bool(re.search("running +running", plain())) and "circuit closed  broker ok" in plain()
+
+    wait_until(read_on, "the table to show running workers", 60)
+    table = [line for line in plain().splitlines() if line.startswith(("WORKER", "line-", "plc-1"))]
+    assert {line.split()[0] for line in table} == {"WORKER", *WORKERS}
+    assert max(len(line) for line in table) <= 80
+    assert system.stop() == 0
+    os.close(controller)
 
 
 def test_an_unreadable_fleet_file_is_one_sentence_and_nothing_is_started(system: System) -> None:
