@@ -22,7 +22,7 @@ import msgspec
 from supervisor import health
 from supervisor.attendant import write_heartbeat
 from supervisor.connection import STORE_ERRORS
-from supervisor.errors import SupervisorError
+from supervisor.errors import BadDocument, SupervisorError
 from supervisor.logs import configure, logger
 from supervisor.model import HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
 from supervisor.runtime import Runtime, make_runtime
@@ -164,7 +164,11 @@ class Collector:
         self._time.measure()
         found: dict[str, Watched] = {}
         for supervisor in store.supervisors():
-            index = store.index(supervisor)
+            try:
+                index = store.index(supervisor)
+            except BadDocument as error:
+                log.warning("Supervisor cannot be read", event_name="collector.bad_document", error=str(error))
+                index = self._watched[supervisor].index if supervisor in self._watched else None
             if index is None:
                 continue
             here = [(item, place) for item, place in index.places.items() if place == self._node]

@@ -266,10 +266,13 @@ class Tail:
     """Follows the output of the parts, for a runner that has no terminal."""
 
     def __init__(self, data_dir: Path, echo: Callable[[str], None]) -> None:
-        """Follow what is written from now on."""
+        """Follow what is written from now on, not what an earlier run has left."""
         self._folder = data_dir / "parts"
         self._echo = echo
         self._open: dict[str, IO[str]] = {}
+        for path in self._folder.glob("*/output.log"):
+            self._open[path.parent.name] = file = path.open(errors="replace")
+            file.seek(0, os.SEEK_END)
 
     def look(self) -> None:
         """Print what was appended since the last look; a rotated file is read to its end, then its successor."""
@@ -283,12 +286,6 @@ class Tail:
                     file.close()
                 file = self._open[name] = path.open(errors="replace")
                 self._copy(name, file)
-
-    def skip_old(self) -> None:
-        """Begin at the end of what is there."""
-        for path in self._folder.glob("*/output.log"):
-            self._open[path.parent.name] = file = path.open(errors="replace")
-            file.seek(0, os.SEEK_END)
 
     def _copy(self, name: str, file: IO[str]) -> None:
         for line in file:

@@ -20,6 +20,7 @@ from supervisor.cli import rows
 from supervisor.clock import SystemClock
 from supervisor.collector import Collector
 from supervisor.connection import STORE_ERRORS, check_server
+from supervisor.errors import BadDocument
 from supervisor.fleet import Fleet, read_fleet
 from supervisor.launch import Part, Runner
 from supervisor.runtime import Runtime, make_runtime
@@ -75,6 +76,7 @@ class Up:
             runner = Runner(self.settings, self.clock, self.say)
             runner.clean_up()
             self._check_ports()
+            tail = launch.Tail(self.settings.data_dir, click.echo)
             stack.callback((self.settings.data_dir / URL_FILE).unlink, missing_ok=True)
             stack.callback(self._stop, runner)
             runtime = self._start_store(runner, redis_part)
@@ -82,7 +84,7 @@ class Up:
             for part in launch.parts_of(self.fleet, self.settings, self.ports.exporter, self.ports.flower):
                 runner.start(part)
             self._tell()
-            self._show(runner, runtime)
+            self._show(runner, runtime, tail)
 
     def _redis(self) -> tuple[Part | None, str]:
         if not self.private:
@@ -119,10 +121,9 @@ class Up:
         self.say(f"  look     {_fsmctl(self.settings)} get workers, describe worker ID, events -f")
         self.say("  stop     Ctrl-C")
 
-    def _show(self, runner: Runner, runtime: Runtime) -> None:
+    def _show(self, runner: Runner, runtime: Runtime, tail: launch.Tail) -> None:
         """Show the fleet live on a terminal, the parts' log lines otherwise."""
         if not sys.stdout.isatty():
-            tail = launch.Tail(self.settings.data_dir, click.echo)
             launch.run_until(self.stop, runner, tail.look)
             tail.look()
             return
@@ -180,6 +181,9 @@ def fleet_table(runtime: Runtime, fleet: Fleet) -> Table:
         world = load_world(runtime, name, index, runtime.store.now())
     except STORE_ERRORS as error:
         table.title = f"the store does not answer: {error}"
+        return table
+    except BadDocument as error:  # no reason to stop what runs
+        table.title = str(error)
         return table
     table.title = f"circuit {world.breaker.state}  " + "  ".join(
         f"{child.spec.name} {child.verdict.state}" for child in world.children

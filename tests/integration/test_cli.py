@@ -13,13 +13,14 @@ from click.testing import CliRunner, Result
 
 from actions.model import Outcome
 from supervisor.cli import fsmctl
+from supervisor.cli.up import fleet_table
 from supervisor.clock import SystemClock
 from supervisor.errors import NotFound, StoreUnreachable, TimedOut
 from supervisor.runtime import make_runtime
 from supervisor.store import Store
 from tests.conftest import RedisServer
 from tests.factories import make_child
-from tests.integration.plant import Plant, grant_of, settings, worker
+from tests.integration.plant import Plant, fleet, grant_of, settings, worker
 
 Run = Callable[..., Result]
 
@@ -212,3 +213,9 @@ def test_the_help_of_each_command_has_an_example_and_fits_80_columns(run: Run, c
     text = run(command, "--help").stdout
     assert re.search(rf"Examples?:\n +(FSM_\S+ )?fsmctl {command}", text)
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_a_document_that_cannot_be_read_is_shown_by_up_and_ends_nothing(plant: Plant) -> None:
+    plant.client.set(plant.keys.circuit, "not JSON")
+    shown = fleet_table(plant.runtime, fleet(worker("flow-1")))
+    assert f"document at {plant.keys.circuit} cannot be read" in str(shown.title)

@@ -178,3 +178,16 @@ def test_a_document_that_cannot_be_read_is_a_fresh_observation_that_says_so(runt
         good = wait_for_looks(runtime, "flow-2", 2)
     assert all(seen.error.startswith(f"BadDocument: document at {keys.desired(NODE, 'flow-1')}") for seen in bad)
     assert {seen.error for seen in good} == {None}
+
+
+def test_settings_that_cannot_be_read_do_not_end_the_observation_of_what_is_known(runtime: Runtime) -> None:
+    runtime.store.apply_fleet(fleet(worker("flow-1"), observation_interval=0.2))
+    with Observing(runtime):
+        wait_until(lambda: observed(runtime, "flow-1"), "a first look")
+        runtime.store.client.set(runtime.store.keys(NAME).settings, '{"schema":99}')
+        damaged_at = runtime.store.now()
+        wait_until(
+            # two rereads later: the index is read once a second
+            lambda: observed(runtime, "flow-1").collected_at > damaged_at + 2,
+            "a look after the settings were damaged",
+        )

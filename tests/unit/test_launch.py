@@ -57,8 +57,10 @@ def test_the_tail_follows_a_file_across_its_rotation(tmp_path: Path) -> None:
     said: list[str] = []
     log = tmp_path / "parts" / "redis" / "output.log"
     log.parent.mkdir(parents=True)
+    log.write_text("of an earlier run\n")
     tail = launch.Tail(tmp_path, said.append)
-    log.write_text("one\n")
+    with log.open("a") as file:
+        file.write("one\n")
     tail.look()
     with log.open("a") as file:
         file.write("two\n")
