@@ -59,6 +59,11 @@ class Keys:
         """STRING Breaker; written by apply.lua with its generation compared; read by all. One."""
         return self._key(SUPERVISOR, "circuit")
 
+    @property
+    def revision(self) -> str:
+        """STRING microseconds: grows with every change of what people wish for; guards the disk mirror. One."""
+        return self._key(SUPERVISOR, "revision")
+
     def identity(self, place: str, item: str) -> str:
         """STRING Identity; written once by apply; deleted by forget."""
         return self._key(place, "identity", item)
@@ -70,6 +75,10 @@ class Keys:
     def override(self, place: str, item: str) -> str:
         """STRING Override; written by `fsmctl set`; deleted by `set default` and forget."""
         return self._key(place, "override", item)
+
+    def control(self, place: str, item: str) -> str:
+        """STRING Control: paused, resumed; written by `fsmctl pause|resume`; deleted by forget."""
+        return self._key(place, "control", item)
 
     def observed(self, place: str, item: str) -> str:
         """STRING Observed or ChildObserved; written by the place's collector alone; deleted by forget."""

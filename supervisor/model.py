@@ -25,13 +25,19 @@ CheckType = Literal["redis", "redpanda", "benthos", "tcp", "http", "process"]
 
 
 class SupervisorSettings(Document, frozen=True, kw_only=True):
-    """What a fleet file says about the control loop. Durations in seconds. `source` is where the fleet came from."""
+    """What a fleet file says about the control loop. Durations in seconds. `source` is where the fleet came from.
+
+    `groups`: the most actions that may be in progress in a group at once, by name. `backoff_jitter`: the fraction by
+    which a backoff is prolonged at most, so that workers which failed together do not come back together.
+    """
 
     name: str
     tick_interval: float = 1.0
     observation_interval: float = 5.0
     max_attempts: int = 5
     nodes: tuple[str, ...] = ()
+    groups: dict[str, int] = {}
+    backoff_jitter: float = 0.0
     source: str = ""
     applied_at: float = 0.0
 
@@ -104,8 +110,9 @@ class Stage(StrEnum):
 class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     """The in-progress lock of one worker or child, and after its end the record of its last action.
 
-    `token` is text: microseconds exceed what JSON numbers carry through Lua. `failures` counts actions in a row that
-    ended in error, timeout or loss.
+    `token` is text: microseconds exceed what JSON numbers carry through Lua. `timeout` is the action's run time in
+    seconds. `failures` counts actions in a row that ended in error, timeout or loss; `kills` those in a row that killed
+    their pool process. `cancel` says why a running action has been asked to give up.
     """
 
     worker_id: str
@@ -122,7 +129,10 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str = ""
     detail: str = ""
     ended_at: float | None = None
+    timeout: float = 30.0
     failures: int = 0
+    kills: int = 0
+    cancel: str = ""
 
     @property
     def in_progress(self) -> bool:
@@ -154,7 +164,11 @@ class CollectorDocument(Document, frozen=True, kw_only=True):
 
 
 class TickDocument(Document, frozen=True, kw_only=True):
-    """The tick lease and the last tick's report (JSON text)."""
+    """The tick lease and the last tick's report (JSON text).
+
+    `run_id` is of the Redis that the store was last seen on, `data_since` when this Redis was first seen to hold the
+    data (0: always), `hold_until` the time until which nothing is claimed, so that renewals re-create what runs.
+    """
 
     id: str
     started_at: float
@@ -162,3 +176,6 @@ class TickDocument(Document, frozen=True, kw_only=True):
     ended_at: float = 0.0
     duration: float = 0.0
     report: str = ""
+    run_id: str = ""
+    data_since: float = 0.0
+    hold_until: float = 0.0

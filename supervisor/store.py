@@ -37,7 +37,7 @@ from workers.model import Desired, DesiredState, Document, Identity, Override
 _CHUNK = 200  # workers per MGET
 log = logger("supervisor.store")
 D = TypeVar("D", bound=Document)
-WORKER_KINDS = ("identity", "desired", "override", "observed", "status", "lease")
+WORKER_KINDS = ("identity", "desired", "override", "control", "observed", "status", "lease")
 
 
 def encode(document: Document) -> str:
@@ -143,7 +143,7 @@ class Store:
     def read_worker(
         self, supervisor: str, items: Sequence[tuple[str, str]]
     ) -> Iterable[tuple[str, str, dict[str, str | None]]]:
-        """Yield (id, place, texts by kind) for each (id, place): six documents each, one round trip per 200."""
+        """Yield (id, place, texts by kind) for each (id, place): seven documents each, one round trip per 200."""
         keys = self.keys(supervisor)
         for first in range(0, len(items), _CHUNK):
             chunk = items[first : first + _CHUNK]

@@ -22,7 +22,7 @@ from supervisor.model import (
 from supervisor.plan import Subject, View
 from supervisor.runtime import Runtime
 from supervisor.store import Index, decode
-from workers.model import Desired, Identity, Metadata, Override, Snapshot, Status, Transition
+from workers.model import Control, Desired, Identity, Metadata, Override, Snapshot, Status, Transition
 from workers.registry import UnknownWorkerType
 
 
@@ -118,6 +118,8 @@ def _subject(
         identity = decode(_required(texts, "identity", item), Identity, keys.identity(place, item))
         kind = runtime.workers.get(identity.type)
         desired, overridden = _desired(texts, item, keys.desired(place, item), keys.override(place, item))
+        text = texts["control"]
+        control = decode(text, Control, keys.control(place, item)) if text else Control()
         text = texts["observed"]
         observed = decode(text, kind.observed_type, keys.observed(place, item)) if text else None
         status = (
@@ -135,6 +137,7 @@ def _subject(
         status=status,
         metadata=metadata(observed.collected_at if observed else None, now, breaker),
         failures=lease.failures if lease else 0,
+        control=control,
     )
     return Subject(item, place, generation, lease, snapshot, kind.derive, kind.machine.phases)
 

@@ -50,7 +50,8 @@ class Desired(Document, frozen=True, kw_only=True):
     """What is wanted. The file layer as stored; in a snapshot, with the operator's override already laid over it.
 
     `config_id` is a digest of `config`: an incarnation that runs another one is outdated. `removed` means that the
-    worker left the fleet file: it is stopped, then forgotten.
+    worker left the fleet file: it is stopped, then forgotten. `moves_to` names the place that it is to have instead of
+    this one: it is stopped here first. `group` is whose budget its actions count against.
     """
 
     state: DesiredState
@@ -58,6 +59,8 @@ class Desired(Document, frozen=True, kw_only=True):
     config_id: str = ""
     depends_on: tuple[str, ...] = ()
     removed: bool = False
+    moves_to: str = ""
+    group: str = ""
 
 
 class Override(Document, frozen=True, kw_only=True):
@@ -66,6 +69,18 @@ class Override(Document, frozen=True, kw_only=True):
     state: DesiredState
     by: str
     at: float
+
+
+class Control(Document, frozen=True, kw_only=True):
+    """What an operator says about acting for a worker, beside what is desired of it; written by fsmctl alone.
+
+    `paused`: nothing is done for it, not even a stop. `resumed_at`: failures and quarantines from before are forgiven.
+    """
+
+    paused: bool = False
+    resumed_at: float = 0.0
+    by: str = ""
+    at: float = 0.0
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -119,6 +134,8 @@ class Status(Document, frozen=True, kw_only=True):
 
     `early_exits` counts incarnations in a row that did not live for `min_uptime`; `counted_exit` is the id of
     the last exit already counted, so that each is counted once. `died_at` is when the last of them ended.
+    `failed_at`: the last failures, actions and early exits alike; `counted_action` is the last action among them.
+    `quarantines` counts quarantines in a row, each twice as long as the one before.
     """
 
     state: str
@@ -128,6 +145,11 @@ class Status(Document, frozen=True, kw_only=True):
     early_exits: int = 0
     counted_exit: str = ""
     died_at: float = 0.0
+    failed_at: tuple[float, ...] = ()
+    counted_action: str = ""
+    quarantined_until: float = 0.0
+    quarantined_for: str = ""
+    quarantines: int = 0
 
 
 class Metadata(msgspec.Struct, frozen=True):
@@ -149,6 +171,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     metadata: Metadata
     failures: int = 0
+    control: Control = Control()
 
     @property
     def id(self) -> str:
@@ -163,8 +186,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def wants_stop(self) -> bool:
-        """Tell whether the worker is to be down."""
-        return self.desired.state == "stopped" or self.desired.removed
+        """Tell whether the worker is to be down where it is."""
+        return self.desired.state == "stopped" or self.desired.removed or bool(self.desired.moves_to)
 
 
 class Signal(StrEnum):
