@@ -29,6 +29,13 @@ class Fenced(ActionError):
     """The component has already accepted a larger token, so this execution is too late and must change nothing."""
 
 
+class Cancelled(BaseException):
+    """The execution was told to give up: by an operator, by a stop that is wanted, or because its executor stops.
+
+    No `Exception`, so that no action takes it for one of its own errors.
+    """
+
+
 class UnknownAction(ActionError):
     """No action is registered under that name."""
 

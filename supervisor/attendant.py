@@ -1,8 +1,9 @@
-"""The attendant of an executor: renews leases, sends the node's heartbeat, watches the node's collector."""
+"""The attendant of an executor: looks after its leases, the node's heartbeat, the node's collector, and the drain."""
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -16,9 +17,9 @@ import psutil
 from supervisor.backoff import delay
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import Refused, SupervisorError
-from supervisor.leases import Grant
 from supervisor.logs import raw_line
-from supervisor.model import HEARTBEAT_INTERVAL, LEASE_TTL, NodeDocument
+from supervisor.model import HEARTBEAT_INTERVAL, NodeDocument
+from supervisor.renewal import End, Execution, Renewal
 from supervisor.runtime import Runtime
 from workers import holder
 from workers.holder import boot_id, stat_of
@@ -96,8 +97,8 @@ class CollectorWatch:
         except (OSError, ValueError, psutil.Error):
             return None, 0.0
 
-    def end(self) -> None:
-        """End the collector, by force if it does not listen."""
+    def end(self, timeout: float) -> None:
+        """End the collector, by force if it does not listen within `timeout` seconds."""
         process, _ = self._living()
         if process is None and self._child is not None and self._child.poll() is None:
             process = psutil.Process(self._child.pid)
@@ -105,7 +106,7 @@ class CollectorWatch:
             return
         try:
             process.send_signal(signal.SIGTERM)
-            process.wait(_STOP_TIMEOUT)
+            process.wait(timeout)
         except psutil.TimeoutExpired:
             process.kill()
         except psutil.NoSuchProcess:
@@ -113,20 +114,32 @@ class CollectorWatch:
 
 
 class NodeAttendant:
-    """The thread's work. Without a node (a supervisor's executor) it only renews."""
+    """The thread's work. Without a node (a supervisor's executor) there is no heartbeat and no collector."""
 
     def __init__(
-        self, runtime: Runtime, node: str | None, executor: str, slots: int, grants: Callable[[], list[Grant]]
+        self,
+        runtime: Runtime,
+        node: str | None,
+        executor: str,
+        slots: int,
+        active: Callable[[], list[Execution]],
+        reports: queue.SimpleQueue[End],
+        is_stopping: Callable[[], bool],
     ) -> None:
-        """Attend to `executor`, which serves `node` with `slots` pool processes."""
+        """Attend to `executor`, which serves `node` with `slots` pool processes and runs what `active` says."""
         self._runtime = runtime
         self._executor = executor
         self._slots = slots
-        self._grants = grants
         self._node = node
+        self._is_stopping = is_stopping
         clock = runtime.clock
+        self._renewal = Renewal(runtime.leases, executor, clock, active, reports)
         self._watch = None if node is None else CollectorWatch(runtime.settings.data_dir, node, clock.monotonic)
         self._away = False
+        self._next_heartbeat = 0.0
+        self._drain_since: float | None = None
+        self._in_flight = 0
+        self.cut_short = False
 
     def begin(self) -> None:
         """Take the node's name. Raises `Refused` when another host has it."""
@@ -134,18 +147,10 @@ class NodeAttendant:
 
     def run(self, stop: threading.Event) -> None:
         """Attend until `stop`. Nothing that Redis does ends this loop."""
-        next_renewal = next_heartbeat = 0.0
-        while not stop.wait(_BEAT):
-            now = self._runtime.clock.monotonic()
+        while not stop.is_set():
+            self._renewal.wait(_BEAT)
             try:
-                if self._watch is not None:
-                    self._watch.look()
-                if now >= next_renewal:
-                    next_renewal = now + LEASE_TTL / 3
-                    self._runtime.leases.renew(self._grants())
-                if now >= next_heartbeat:
-                    next_heartbeat = now + HEARTBEAT_INTERVAL
-                    self._heartbeat(left=False)
+                self._beat()
                 self._store_is(away=False)
             except Refused as error:
                 raw_line(f"error: {error}")
@@ -153,11 +158,53 @@ class NodeAttendant:
                 return
             except STORE_ERRORS as error:
                 self._store_is(away=True, error=str(error))
+            except Exception as error:  # noqa: BLE001 - leases are renewed here: no fault of a part may end it
+                raw_line(f"the attendant goes on after {type(error).__name__}: {error}")
+
+    def _beat(self) -> None:
+        """Do what is due."""
+        self._drain()
+        if self._watch is not None:
+            self._watch.look()
+        self._renewal.look()
+        now = self._runtime.clock.monotonic()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_INTERVAL
+            self._heartbeat(left=False)
+
+    def _drain(self) -> None:
+        """Once the executor stops: give what runs `drain_timeout` to end, then tell it to give up."""
+        if not self._is_stopping():
+            return
+        now = self._runtime.clock.monotonic()
+        timeout = self._runtime.settings.drain_timeout
+        if self._drain_since is None:
+            self._drain_since = now
+            self._in_flight = self._renewal.in_flight
+            raw_line(f"draining: {self._in_flight} actions in flight, waiting {timeout:g}s at most")
+        elif now - self._drain_since >= timeout and self._renewal.give_up_all("its executor stops"):
+            self.cut_short = True
+
+    def kill_all(self, why: str) -> None:
+        """Kill what runs and write its end; what cannot be written is reaped."""
+        try:
+            self._renewal.kill_all(why)
+        except STORE_ERRORS as error:
+            raw_line(f"the ends of killed actions were not written: {error}")
+
+    def leave(self) -> None:
+        """End the collector without waiting for it."""
+        if self._watch is not None:
+            self._watch.end(timeout=0.0)
 
     def end(self) -> None:
-        """End the collector and say that the node has left."""
+        """Say how the drain went, end the collector, and say that the node has left."""
+        if self._drain_since is not None:
+            took = self._runtime.clock.monotonic() - self._drain_since
+            how = f"cut short: {self._renewal.cancelled} cancelled" if self.cut_short else "all of them ended"
+            raw_line(f"drained in {took:.1f}s: {self._in_flight} actions were in flight, {how}")
         if self._watch is not None:
-            self._watch.end()
+            self._watch.end(_STOP_TIMEOUT)
         try:
             self._heartbeat(left=True)
         except _FAILURES as error:

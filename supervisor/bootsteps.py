@@ -1,4 +1,4 @@
-"""What an executor has beside its pool: lease renewal, the node's heartbeat, and its collector.
+"""What an executor has beside its pool: lease renewal, the node's heartbeat, its collector, and the drain at its end.
 
 All of it is one thread in the main process, with a connection of its own and without a log handler's lock: pool
 processes are forked from here at any time. It reads what runs from Celery's own list of active requests, so renewal
@@ -7,30 +7,84 @@ stops by itself when a pool process dies or this process does.
 
 from __future__ import annotations
 
+import os
+import queue
+import signal
 import threading
 from typing import Any
 
+import msgspec
 from celery import bootsteps, signals
 from celery.worker import state
+from celery.worker.request import Request
 
+from actions.model import Outcome
+from supervisor import poolprocess
 from supervisor.attendant import NodeAttendant, queue_node
-from supervisor.connection import STORE_ERRORS
-from supervisor.errors import Refused
+from supervisor.connection import STORE_ERRORS, connect
+from supervisor.errors import Refused, TimedOut
 from supervisor.leases import Grant
 from supervisor.logs import raw_line
+from supervisor.model import HARD_KILL_AFTER
+from supervisor.renewal import End, Execution, kill_tree
 from supervisor.runtime import make_runtime
 from supervisor.settings import Settings
+from supervisor.store import Store
+
+_LEFT_AT_ONCE = 128 + signal.SIGTERM  # exit code after the second SIGTERM, as a shell would say it
+_reports: queue.SimpleQueue[End] = queue.SimpleQueue()
 
 
-def active_grants() -> list[Grant]:
-    """Return the leases of the actions that this executor's pool runs now."""
+def execution_of(request: Any) -> Execution | None:
+    """Return what a request runs; None for a tick, for what no process has taken up yet, and for a forged lease."""
+    lease = (request.request_dict or {}).get("fsm_lease")
+    if lease is None or request.worker_pid is None:
+        return None
+    try:
+        grant = msgspec.convert(lease, Grant)
+    except msgspec.ValidationError:
+        return None  # the pool process refuses the message, and says so
+    hard, soft = request.request_dict.get("timelimit") or (None, None)
+    limit = float(hard or HARD_KILL_AFTER)
+    return Execution(grant, request.worker_pid, float(soft or limit), limit)
+
+
+def active() -> list[Execution]:
+    """Return what this executor's pool runs now."""
     while True:
         try:
             requests = list(state.active_requests)
         except RuntimeError:  # the set changed while it was copied: look again
             continue
-        leases = [(request.request_dict or {}).get("fsm_lease") for request in requests]
-        return [Grant(**lease) for lease in leases if lease]
+        found = [execution_of(request) for request in requests]
+        return [execution for execution in found if execution is not None]
+
+
+class ActionRequest(Request):  # type: ignore[misc]  # celery ships no types
+    """A request whose process may die: then its end is written from here. Celery calls this in the main process."""
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Report an action that its hard limit kills."""
+        super().on_timeout(soft, timeout)
+        if not soft:
+            self._report(Outcome.TIMEOUT, f"killed, as it did not end within {timeout:g}s")
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Report an action whose pool process died."""
+        if type(exc_info.exception).__name__ == "WorkerLostError":  # billiard's and celery's are one, under two names
+            self._report(Outcome.LOST, f"its pool process died: {exc_info.exception}")
+        return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+    def _report(self, outcome: Outcome, detail: str) -> None:
+        execution = execution_of(self)
+        if execution is not None:
+            _reports.put(End(execution, outcome, detail))
+
+
+@signals.worker_process_init.connect  # type: ignore[untyped-decorator]  # celery ships no types
+def _listen(**_: Any) -> None:
+    """Let a new pool process be told to give up."""
+    poolprocess.listen()
 
 
 class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types
@@ -40,6 +94,7 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
 
     def __init__(self, worker: Any, **_: Any) -> None:
         """Nothing yet: the pool is forked first."""
+        self._worker = worker
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._attendant: NodeAttendant | None = None
@@ -47,8 +102,11 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
     def start(self, worker: Any) -> None:
         """Register the node, bring the collector along, and begin to renew. A taken name ends the executor."""
         node = queue_node(worker.app.amqp.queues.consume_from)
-        runtime = make_runtime(Settings.from_env())
-        attendant = NodeAttendant(runtime, node, worker.hostname, int(worker.concurrency or 1), active_grants)
+        settings = Settings.from_env()
+        runtime = make_runtime(settings, Store(connect(settings, patient=False), settings.namespace))
+        attendant = NodeAttendant(
+            runtime, node, worker.hostname, int(worker.concurrency or 1), active, _reports, _is_stopping
+        )
         try:
             attendant.begin()
         except Refused as error:
@@ -61,14 +119,47 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
         self._thread.start()
         # Celery stops this step before the pool, whose actions need their leases: worker_shutdown comes after both
         signals.worker_shutdown.connect(self._end, weak=False)
+        self._leave_at_once_when_told_twice()
 
     def terminate(self, worker: Any) -> None:
-        """Leave at once: the pool is killed, nothing needs a lease any more."""
+        """Leave now (SIGQUIT): kill what runs and write its end."""
+        self._end_thread()
+        if self._attendant is not None:
+            self._attendant.kill_all("its executor was told to quit")
         self._end()
 
-    def _end(self, **_: Any) -> None:
+    def _leave_at_once_when_told_twice(self) -> None:
+        """Let a second SIGTERM end this process at once; Celery would go on waiting for the first."""
+        first = signal.getsignal(signal.SIGTERM)
+
+        def handle(number: int, frame: Any) -> None:
+            if not _is_stopping() and callable(first):
+                first(number, frame)
+                return
+            raw_line(f"told twice to stop: leaving at once, {len(active())} actions are killed")
+            for execution in active():
+                kill_tree(execution.pid)
+            if self._attendant is not None:
+                self._attendant.leave()
+            os._exit(_LEFT_AT_ONCE)
+
+        signal.signal(signal.SIGTERM, handle)
+
+    def _end_thread(self) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=10)
+
+    def _end(self, **_: Any) -> None:
+        """End the attendant; how the drain went is this executor's exit code."""
+        self._end_thread()
         if self._attendant is not None:
             self._attendant.end()
+            if self._attendant.cut_short and not self._worker.exitcode:
+                self._worker.exitcode = TimedOut.exit_code
+            self._attendant = None
+
+
+def _is_stopping() -> bool:
+    """Tell whether this executor has been told to stop (0 is a code, not a no)."""
+    return state.should_stop not in (None, False) or state.should_terminate not in (None, False)

@@ -16,11 +16,15 @@ STORE_ERRORS: tuple[type[Exception], ...] = (
     OSError,
 )  # what any call here may raise when Redis is away
 MIN_REDIS = (6, 2)
+_IMPATIENT_TIMEOUT = 1.0  # seconds
 _SOCKET_TIMEOUT = 3.0  # seconds; a hung Redis must not hang us
 
 
-def connect(settings: Settings) -> redis.Redis:
-    """Return a client of the installation's Redis; nothing is sent. Raises `StoreUnreachable` without an address."""
+def connect(settings: Settings, patient: bool = True) -> redis.Redis:
+    """Return a client of the installation's Redis; nothing is sent. Raises `StoreUnreachable` without an address.
+
+    An impatient one gives up after a second, so that a thread which has more to do than talk to Redis is never held up.
+    """
     if not settings.redis_url:
         raise StoreUnreachable(
             f"no Redis is known: FSM_REDIS_URL is not set and nothing has been started in {settings.data_dir}; "
@@ -30,10 +34,10 @@ def connect(settings: Settings) -> redis.Redis:
     return redis.Redis.from_url(
         url,
         decode_responses=True,
-        socket_timeout=_SOCKET_TIMEOUT,
-        socket_connect_timeout=_SOCKET_TIMEOUT,
-        health_check_interval=5,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        socket_timeout=_SOCKET_TIMEOUT if patient else _IMPATIENT_TIMEOUT,
+        socket_connect_timeout=_SOCKET_TIMEOUT if patient else _IMPATIENT_TIMEOUT,
+        health_check_interval=5 if patient else 0,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2 if patient else 0),
         **({} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}),
     )
 

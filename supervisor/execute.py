@@ -2,47 +2,59 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TypeVar
 
-from actions.model import ActionContext, ActionError, Fenced, Outcome
-from actions.registry import ActionRegistry
+from actions.model import ActionContext, ActionError, Cancelled, Fenced, Outcome
+from supervisor.backoff import delay
+from supervisor.connection import STORE_ERRORS
 from supervisor.errors import SupervisorError
 from supervisor.leases import Grant
 from supervisor.logs import WORKER, logger
+from supervisor.model import QUEUED_TTL
 from supervisor.runtime import Runtime
 from supervisor.targets import component_of
 
 log = logger("supervisor.execute")
+T = TypeVar("T")
+_RETRY = 0.2  # seconds before the first repetition of a call that Redis did not answer
+_RETRY_CAP = 1.0  # seconds
 
 
-def run(
-    runtime: Runtime,
-    grant: Grant,
-    params: Mapping[str, object],
-    executor: str,
-    soft_timeout: type[BaseException],
-) -> Outcome:
-    """Run the action of `grant` and return how it ended; a message without a valid lease is discarded.
+@dataclass(frozen=True)
+class Pool:
+    """What the pool process gives an execution.
 
-    `soft_timeout` is what the pool raises in the action when its time is up.
+    `runner` names it: executor process and pool process. `soft_timeout` is what the pool raises in an action whose time
+    is up. Only inside `cancellable()` is `Cancelled` raised, when the executor tells the process to give up.
     """
-    runner = str(uuid.uuid4())
+
+    executor: str
+    runner: str
+    soft_timeout: type[BaseException]
+    cancellable: Callable[[], AbstractContextManager[None]]
+
+
+def run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool) -> Outcome:
+    """Run the action of `grant` and return how it ended; a message without a valid lease is discarded."""
     fields = {
         "worker_id": grant.worker_id,
         "action_type": grant.action,
         "action_id": grant.action_id,
         "token": grant.token,
     }
-    refused = runtime.leases.begin(grant, runner, executor)
+    refused = _begin(runtime, grant, pool)
     if refused is not None:
         log.warning("Action discarded", event_name="action.discarded", reason=refused, **fields, **WORKER)
         return Outcome.DISCARDED
     started = runtime.clock.monotonic()
-    outcome, detail = _execute(runtime, runtime.actions, grant, params, soft_timeout)
-    written = runtime.leases.end(grant, runner, outcome, detail)
-    log.info(
-        "Action completed",
+    outcome, detail = _execute(runtime, grant, params, pool)
+    written = _end(runtime, grant, pool, outcome, detail)
+    tell = log.info if written else log.warning
+    tell(
+        "Action completed" if written else "Action ended too late, its outcome is discarded",
         event_name="action.ended",
         duration=round(runtime.clock.monotonic() - started, 3),
         success=outcome is Outcome.SUCCESS,
@@ -54,24 +66,64 @@ def run(
     return outcome
 
 
-def _execute(
-    runtime: Runtime,
-    actions: ActionRegistry,
-    grant: Grant,
-    params: Mapping[str, object],
-    soft_timeout: type[BaseException],
-) -> tuple[Outcome, str]:
+def _begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
+    """Begin, waiting for a Redis that is away no longer than the claim can live; return why it is discarded."""
+    try:
+        with pool.cancellable():
+            return _persist(runtime, lambda: runtime.leases.begin(grant, pool.runner, pool.executor))
+    except Cancelled:  # whether Redis has begun it is not known
+        _end(runtime, grant, pool, Outcome.CANCELLED, "told to give up before it began", by_executor="gone")
+        return "cancelled before it began"
+    except STORE_ERRORS as error:
+        return f"the store does not answer: {error}"
+
+
+def _end(runtime: Runtime, grant: Grant, pool: Pool, outcome: Outcome, detail: str, by_executor: str = "") -> bool:
+    """Write the end, waiting for a Redis that is away. Ending twice is harmless, so an interrupted call is repeated."""
+
+    def end() -> bool:
+        return runtime.leases.end(grant, pool.runner, outcome, detail, by_executor)
+
+    try:
+        return _persist(runtime, end)
+    except pool.soft_timeout:  # the time ran out just after the effect
+        return _end(runtime, grant, pool, outcome, detail, by_executor)
+    except STORE_ERRORS as error:
+        log.warning("Outcome not written", event_name="action.end_failed", action_id=grant.action_id, error=str(error))
+        return False
+
+
+def _persist(runtime: Runtime, call: Callable[[], T]) -> T:
+    """Repeat a call that Redis does not answer, for as long as a claim may wait. Raises the last error after that."""
+    give_up = runtime.clock.monotonic() + QUEUED_TTL
+    tries = 0
+    while True:
+        try:
+            return call()
+        except STORE_ERRORS as error:
+            if runtime.clock.monotonic() >= give_up:
+                raise
+            if tries == 0:
+                log.warning("The store does not answer", event_name="store.away", error=str(error))
+            tries += 1
+            runtime.clock.sleep(min(_RETRY_CAP, _RETRY * delay(tries)))
+
+
+def _execute(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool) -> tuple[Outcome, str]:
     """Run the effect and put its end into words."""
     try:
-        action = actions.build(grant.action, params)
-        component = component_of(runtime, grant.supervisor, grant.place, grant.worker_id)
-        return Outcome.SUCCESS, action.execute(ActionContext(component, int(grant.token)))
+        with pool.cancellable():
+            action = runtime.actions.build(grant.action, params)
+            component = component_of(runtime, grant.supervisor, grant.place, grant.worker_id)
+            return Outcome.SUCCESS, action.execute(ActionContext(component, int(grant.token)))
+    except Cancelled:
+        return Outcome.CANCELLED, "told to give up"
     except Fenced as error:
         return Outcome.DISCARDED, str(error)
     except (ActionError, SupervisorError) as error:
         return Outcome.ERROR, str(error)
-    except soft_timeout:
-        return Outcome.TIMEOUT, f"did not end within {actions.get(grant.action).timeout:g}s"
+    except pool.soft_timeout:
+        return Outcome.TIMEOUT, f"did not end within {runtime.actions.get(grant.action).timeout:g}s"
     except Exception as error:
         log.exception("Action raised", event_name="action.raised", worker_id=grant.worker_id, action_type=grant.action)
         return Outcome.ERROR, f"{type(error).__name__}: {error}"

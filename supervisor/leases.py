@@ -1,12 +1,14 @@
-"""The lease of a worker: begin, renew, end and reap. Claiming happens in a batch: `dispatch.claim`."""
+"""The lease of a worker: begin, renew, end, cancel and reap. Claiming happens in a batch: `dispatch.apply`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+import msgspec
 
 from actions.model import Outcome
 from supervisor.keys import Keys
-from supervisor.model import LEASE_TTL
+from supervisor.model import LEASE_TTL, Lease
 from supervisor.scripts import Scripts
 
 
@@ -23,8 +25,22 @@ class Grant:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A grant that an execution works under, as its executor knows it.
+
+    `runner` is the execution: executor process and pool process. `timeout` is the action's, `begun_ago` the time since
+    the pool process took it up; both in seconds.
+    """
+
+    grant: Grant
+    runner: str
+    timeout: float
+    begun_ago: float
+
+
+@dataclass(frozen=True)
 class Leases:
-    """The four verbs over one Redis; times are Redis' own."""
+    """The verbs over one Redis; times are Redis' own."""
 
     namespace: str
     scripts: Scripts
@@ -48,38 +64,70 @@ class Leases:
         answer, why = self.scripts.run("begin", where, arguments)
         return None if answer == "begun" else str(why)
 
-    def renew(self, grants: list[Grant]) -> dict[str, str]:
-        """Prolong the running leases among `grants`; return action_id → "renewed", "queued" or "lost"."""
-        if not grants:
-            return {}
-        where = [self._keys(grant).lease(grant.place, grant.worker_id) for grant in grants]
-        arguments = [text for grant in grants for text in (grant.token, grant.action_id)]
-        answers = self.scripts.run("renew", where, [LEASE_TTL, *arguments])
-        return {grant.action_id: str(answer) for grant, answer in zip(grants, answers, strict=True)}
+    def renew(self, executor: str, held: list[Held]) -> dict[str, str]:
+        """Prolong what `executor` holds; return action_id → "renewed", "queued", "recreated", "ended" or "lost".
 
-    def end(self, grant: Grant, runner: str, outcome: Outcome, detail: str) -> bool:
-        """End a running action; return False when the lease was no longer this runner's and nothing was written."""
-        keys = self._keys(grant)
-        where = [
-            keys.lease(grant.place, grant.worker_id),
-            keys.counters(grant.place),
-            keys.events(grant.place),
-            keys.asks(grant.place),
-            keys.wake(grant.place),
-            keys.circuit,
-        ]
-        return bool(
-            self.scripts.run("end", where, [grant.token, grant.action_id, runner, outcome, detail[:500]]) == "ended"
-        )
+        "recreated": Redis had lost the lease, and it was written again. "lost": it is another's now, or nobody's.
+        """
+        if not held:
+            return {}
+        where = []
+        for one in held:
+            keys = self._keys(one.grant)
+            where += [keys.lease(one.grant.place, one.grant.worker_id), keys.index]
+        texts = [msgspec.json.encode(_as_held(one)).decode() for one in held]
+        answers = self.scripts.run("renew", where, [LEASE_TTL, executor, *texts])
+        return {one.grant.action_id: str(answer) for one, answer in zip(held, answers, strict=True)}
+
+    def asked_to_cancel(self, held: list[Held]) -> dict[str, str]:
+        """Return action_id → reason of those among `held` that have been asked to give up."""
+        if not held:
+            return {}
+        keys = [self._keys(one.grant).lease(one.grant.place, one.grant.worker_id) for one in held]
+        asked: dict[str, str] = {}
+        for one, text in zip(held, self.scripts.read(keys), strict=True):
+            lease = msgspec.json.decode(text, type=Lease) if text else None
+            if lease is not None and lease.token == one.grant.token and lease.cancel:
+                asked[one.grant.action_id] = lease.cancel
+        return asked
+
+    def end(self, grant: Grant, runner: str, outcome: Outcome, detail: str, by_executor: str = "") -> bool:
+        """End a running action; return False when the lease was no longer this runner's and nothing was written.
+
+        `by_executor` is set when the executor's main process ends it because the execution cannot: "killed" when the
+        action killed its pool process, "gone" for any other reason.
+        """
+        where = [*self._places(grant.supervisor, grant.place, grant.worker_id), self._keys(grant).circuit]
+        arguments = [grant.token, grant.action_id, runner, outcome, detail[:500], by_executor]
+        return bool(self.scripts.run("end", where, arguments) == "ended")
+
+    def cancel(self, supervisor: str, place: str, worker_id: str, token: str, reason: str, force: bool = False) -> str:
+        """Cancel the action in progress, if its token is `token` ("" = any).
+
+        Return "cancelled" when it is freed (it was queued, or `force`), "asked" when its executor will end it, or
+        "nothing".
+        """
+        where = self._places(supervisor, place, worker_id)
+        return str(self.scripts.run("cancel", where, [token, reason, int(force)]))
 
     def reap(self, supervisor: str, place: str, worker_id: str, token: str) -> bool:
         """Free a lease seen past its deadline; return whether it still was."""
+        return bool(self.scripts.run("reap", self._places(supervisor, place, worker_id), [token]) == 1)
+
+    def _places(self, supervisor: str, place: str, worker_id: str) -> list[str]:
+        """Return the keys that freeing a lease writes to, as prelude's `free` takes them."""
         keys = Keys(self.namespace, supervisor)
-        where = [
+        return [
             keys.lease(place, worker_id),
             keys.counters(place),
             keys.events(place),
             keys.asks(place),
             keys.wake(place),
         ]
-        return bool(self.scripts.run("reap", where, [token]) == 1)
+
+
+def _as_held(held: Held) -> dict[str, object]:
+    """Return what renew.lua needs to write a lease again."""
+    grant = asdict(held.grant)
+    kept = {name: grant[name] for name in ("worker_id", "action", "action_id", "token")}
+    return {**kept, "runner": held.runner, "timeout": held.timeout, "begun_ago": round(held.begun_ago, 3)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-NAMES = ("gate", "finish", "apply", "begin", "renew", "end", "reap", "node", "observe", "forget")
+NAMES = ("gate", "finish", "apply", "begin", "renew", "end", "reap", "cancel", "node", "observe", "forget")
 
 
 @cache
@@ -27,8 +27,14 @@ class Scripts:
 
     def __init__(self, client: redis.Redis, clock: Callable[[], float] | None = None) -> None:
         """Register the scripts; nothing is sent yet."""
+        self._client = client
         self._clock = clock
         self._scripts = {name: client.register_script(source(name)) for name in NAMES}
+
+    def read(self, keys: Sequence[str]) -> list[str | None]:
+        """Return the texts at `keys` in one round trip."""
+        texts: Any = self._client.mget(list(keys))
+        return list(texts)
 
     def run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int | float]) -> Any:
         """Run a script; its first argument, the time, is added here. Redis' errors pass through."""

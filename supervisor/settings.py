@@ -27,6 +27,7 @@ class Settings:
     log_level: str
     pulse: float
     slots: int
+    drain_timeout: float
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> Settings:
@@ -43,6 +44,7 @@ class Settings:
             log_level=_one_of(env, "FSM_LOG_LEVEL", ("info", "debug", "warning", "error")),
             pulse=_number(env, "FSM_PULSE", 1.0, 0.05, 60.0),
             slots=_whole(env, "FSM_SLOTS", 5, 1, 256),
+            drain_timeout=_number(env, "FSM_DRAIN_TIMEOUT", 5.0, 0.0, 600.0),
         )
 
     @property
@@ -59,6 +61,7 @@ class Settings:
             "FSM_LOG_LEVEL": self.log_level,
             "FSM_PULSE": str(self.pulse),
             "FSM_SLOTS": str(self.slots),
+            "FSM_DRAIN_TIMEOUT": str(self.drain_timeout),
         }
 
 

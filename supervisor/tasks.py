@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import msgspec
 from celery.exceptions import SoftTimeLimitExceeded
 
+from actions.model import Outcome
 from supervisor import execute as execution
 from supervisor import tick as ticking
 from supervisor.celery import EXECUTE, TICK, app, publisher, runtime
@@ -13,6 +16,7 @@ from supervisor.connection import STORE_ERRORS
 from supervisor.errors import SupervisorError
 from supervisor.leases import Grant
 from supervisor.logs import INFRASTRUCTURE, logger
+from supervisor.poolprocess import cancellable, runner_of
 
 log = logger("supervisor.tasks")
 
@@ -36,10 +40,27 @@ def _tick_one(supervisor: str) -> None:
         log.warning("Tick failed", event_name="tick.failed", **fields)
 
 
-@app.task(name=EXECUTE, bind=True)  # type: ignore[untyped-decorator]  # celery ships no types
-def execute(
-    self: Any, supervisor: str, place: str, worker_id: str, action: str, token: str, params: dict[str, object]
-) -> str:
+class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a message says: which action to run, with which parameters, under which lease."""
+
+    supervisor: str
+    place: str
+    worker_id: str
+    action: str
+    token: str
+    params: dict[str, object]
+
+
+@app.task(name=EXECUTE, bind=True, Request="supervisor.bootsteps:ActionRequest")  # type: ignore[untyped-decorator]  # celery ships no types
+def execute(self: Any, **message: object) -> str:
     """Run one action under its lease; the task's id is the action's."""
-    grant = Grant(supervisor, place, worker_id, action, self.request.id, token)
-    return execution.run(runtime(), grant, params, self.request.hostname, SoftTimeLimitExceeded).value
+    try:
+        order = msgspec.convert(message, Order)
+    except msgspec.ValidationError as error:
+        fields = {"action_id": self.request.id, "error": str(error), "keys": sorted(message)}
+        log.warning("Message refused", event_name="message.refused", **fields)
+        return Outcome.DISCARDED.value
+    grant = Grant(order.supervisor, order.place, order.worker_id, order.action, self.request.id, order.token)
+    runner = runner_of(os.getpid())
+    pool = execution.Pool(self.request.hostname, runner, SoftTimeLimitExceeded, cancellable)
+    return execution.run(runtime(), grant, order.params, pool).value

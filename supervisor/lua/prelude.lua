@@ -36,9 +36,9 @@ local function ask(asks, wake, id)
   redis.call('SET', wake, '1', 'EX', 60)
 end
 
--- Count an ended action, tell it, and free its lease. Used by end.lua and reap.lua.
--- keys: lease, counters, events, asks, wake
-local function free(keys, lease, now, outcome, detail)
+-- Count an ended action, tell it, and free its lease. Used by end.lua, reap.lua and for cancelling.
+-- keys: lease, counters, events, asks, wake; killed: the action's pool process died of it
+local function free(keys, lease, now, outcome, detail, killed)
   local labels = '|' .. lease.worker_id .. '|' .. lease.action
   local began = lease.begun_at or lease.claimed_at
   local duration = math.max(0, now - began)
@@ -49,6 +49,8 @@ local function free(keys, lease, now, outcome, detail)
   lease.deadline = now
   if outcome == 'success' then lease.failures = 0
   elseif outcome ~= 'cancelled' and outcome ~= 'discarded' then lease.failures = (lease.failures or 0) + 1 end
+  if killed then lease.kills = (lease.kills or 0) + 1
+  elseif outcome == 'success' or outcome == 'error' or outcome == 'timeout' then lease.kills = 0 end
   save(keys[1], lease)
   count(keys[2], 'supervisor_actions_completed_total' .. labels .. '|' .. outcome)
   if lease.begun_at then
@@ -59,4 +61,20 @@ local function free(keys, lease, now, outcome, detail)
     'duration', string.format('%.3f', duration)})
   ask(keys[4], keys[5], lease.worker_id)
   return duration
+end
+
+-- Free a queued action; ask a running one to give up: its executor sees `cancel` and tells its process. Once asked stays.
+-- keys: lease, counters, events, asks, wake. Returns 'cancelled' or 'asked'.
+local function ask_to_cancel(keys, lease, now, reason)
+  if lease.stage == 'queued' then
+    free(keys, lease, now, 'cancelled', reason)
+    return 'cancelled'
+  end
+  if (lease.cancel or '') == '' then
+    lease.cancel = reason
+    save(keys[1], lease)
+    event(keys[3], {'event', 'action.cancel_asked', 'worker_id', lease.worker_id, 'action', lease.action,
+      'action_id', lease.action_id, 'token', lease.token, 'reason', reason})
+  end
+  return 'asked'
 end

@@ -16,7 +16,7 @@ from supervisor.clock import FakeClock
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Message, apply
 from supervisor.fleet import Fleet, WorkerEntry
 from supervisor.keys import Keys
-from supervisor.leases import Grant
+from supervisor.leases import Grant, Held
 from supervisor.model import (
     ChildObserved,
     ChildSpec,
@@ -206,6 +206,10 @@ class Plant:
         """Begin an action; return why not."""
         return self.runtime.leases.begin(grant, runner, "edge-1@h1")
 
+    def renew(self, *grants: Grant, begun_ago: float = 1.0) -> dict[str, str]:
+        """Renew as the executor that runs these as r1."""
+        return self.runtime.leases.renew("edge-1@h1", [held(grant, begun_ago=begun_ago) for grant in grants])
+
     def running(self, worker_id: str = "flow-1", **changes: Any) -> Grant:
         """Claim an action and begin it as r1."""
         grant = self.claim(worker_id, **changes)
@@ -224,6 +228,11 @@ class Plant:
         report, messages = self.tick()
         assert report is not None
         return report, messages
+
+
+def held(grant: Grant, runner: str = "r1", begun_ago: float = 1.0) -> Held:
+    """Return a grant as the executor holds it that runs it."""
+    return Held(grant, runner, 30.0, begun_ago)
 
 
 def grant_of(message: Message) -> Grant:

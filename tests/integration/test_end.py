@@ -83,6 +83,12 @@ def test_a_repeated_end_by_the_same_runner_gets_the_first_answer_and_counts_noth
     assert plant.dump() == before
 
 
+def late(token: str, newest: str) -> dict[str, str]:
+    """Return the event by which a late end is told, with both tokens."""
+    fields = {"event": "action.discarded", "worker_id": "flow-1", "action_id": "a1", "token": token}
+    return {**fields, "reason": "late_end", "outcome": "success", "newest_token": newest}
+
+
 @pytest.mark.parametrize("runner", ["r2", ""])
 def test_the_end_of_another_runner_is_refused_and_counted(plant: Plant, runner: str) -> None:
     grant = plant.running()
@@ -90,7 +96,7 @@ def test_the_end_of_another_runner_is_refused_and_counted(plant: Plant, runner: 
     assert plant.runtime.leases.end(grant, runner, Outcome.SUCCESS, "done") is False
     assert plant.lease() == lease
     assert plant.counters() == {**counters, "supervisor_actions_discarded_total|late_end": "1"}
-    assert plant.events() == events
+    assert plant.events() == [*events, late(grant.token, newest=grant.token)]
     assert plant.asks() == []
 
 
@@ -107,12 +113,12 @@ def test_the_end_of_an_action_that_was_reaped_does_not_change_its_outcome(plant:
     grant = plant.running()
     plant.clock.advance(11)
     assert plant.runtime.leases.reap(NAME, NODE, "flow-1", grant.token)
+    newer = plant.claim(action_id="a2")
     lease, events = plant.lease(), plant.events()
     assert plant.runtime.leases.end(grant, "r1", Outcome.SUCCESS, "done") is False
     assert plant.lease() == lease
-    assert plant.events() == events
-    assert lease is not None
-    assert lease.outcome == "lost"
+    assert plant.events() == [*events, late(grant.token, newest=newer.token)]
+    assert [event["outcome"] for event in events if event["event"] == "action.ended"] == ["lost"]
     assert "supervisor_actions_completed_total|flow-1|start|success" not in plant.counters()
 
 
@@ -184,3 +190,40 @@ def test_asks_are_capped(plant: Plant) -> None:
     assert plant.runtime.leases.end(grant, "r1", Outcome.SUCCESS, "")
     asks = plant.asks()
     assert (len(asks), asks[0], asks[-1]) == (1000, "old-1", "flow-1")
+
+
+def test_an_executor_ends_an_action_whose_process_died_and_counts_the_kill(plant: Plant) -> None:
+    grant = plant.running()
+    assert plant.runtime.leases.end(grant, "r1", Outcome.LOST, "its pool process died", "killed") is True
+    lease = plant.lease()
+    assert lease is not None
+    assert (lease.outcome, lease.detail, lease.kills, lease.failures) == ("lost", "its pool process died", 1, 1)
+
+
+@pytest.mark.parametrize(("outcome", "kills"), [("success", 0), ("error", 0), ("timeout", 0), ("cancelled", 2)])
+def test_kills_in_a_row_end_with_an_end_that_was_no_kill(plant: Plant, outcome: str, kills: int) -> None:
+    grant = plant.running()
+    lease = plant.lease()
+    assert lease is not None
+    put(plant, plant.keys.lease(NODE, "flow-1"), msgspec.structs.replace(lease, kills=2))
+    assert plant.runtime.leases.end(grant, "r1", Outcome(outcome), "")
+    after = plant.lease()
+    assert after is not None
+    assert after.kills == kills
+
+
+def test_an_executor_that_reports_a_dead_process_after_its_action_had_ended_changes_and_counts_nothing(
+    plant: Plant,
+) -> None:
+    grant = plant.running()
+    plant.runtime.leases.end(grant, "r1", Outcome.SUCCESS, "done")
+    before = plant.dump()
+    assert plant.runtime.leases.end(grant, "r1", Outcome.LOST, "its pool process died", "killed") is False
+    assert plant.dump() == before
+
+
+def test_an_action_that_was_asked_to_cancel_ends_with_the_reason_it_was_asked_for(plant: Plant) -> None:
+    grant = plant.running()
+    plant.runtime.leases.cancel(NAME, NODE, "flow-1", "", "asked by me")
+    assert plant.runtime.leases.end(grant, "r1", Outcome.CANCELLED, "told to give up")
+    assert plant.events()[-1]["detail"] == "asked by me"

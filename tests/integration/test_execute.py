@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import ClassVar
 
 import pytest
@@ -56,7 +57,7 @@ def site(plant: Plant) -> Iterator[Plant]:
 
 
 def run(plant: Plant, grant: Grant, **params: object) -> Outcome:
-    return execute.run(plant.runtime, grant, params, "edge-1@h1", SoftTimeout)
+    return execute.run(plant.runtime, grant, params, execute.Pool("edge-1@h1", "r1", SoftTimeout, nullcontext))
 
 
 def ended(plant: Plant) -> tuple[str, str, str]:

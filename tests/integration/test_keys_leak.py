@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 
 from actions.model import Outcome
 from supervisor import execute
@@ -45,6 +46,7 @@ def unbounded(plant: Plant, items: set[str]) -> list[str]:
 
 def live(plant: Plant, running: set[str], rounds: int) -> None:
     """Run ticks, execute what they ask for with a component that is only told, and observe what it says."""
+    pool = execute.Pool("edge-1@h1", "r1", SoftTimeout, nullcontext)
     for _ in range(rounds):
         plant.clock.advance(2)
         plant.heartbeat()
@@ -56,7 +58,7 @@ def live(plant: Plant, running: set[str], rounds: int) -> None:
         _, messages = plant.must_tick()
         for message in messages:
             plant.clock.advance(0.5)
-            execute.run(plant.runtime, grant_of(message), message.params, "edge-1@h1", SoftTimeout)
+            execute.run(plant.runtime, grant_of(message), message.params, pool)
             (running.add if message.action == "start" else running.discard)(message.worker_id)
 
 

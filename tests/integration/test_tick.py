@@ -121,7 +121,7 @@ def test_s2_no_attempt_starts_while_one_is_in_progress(calm: Plant) -> None:
     _, (message,) = advance(calm, 2, "no answer")
     assert calm.begin(grant_of(message)) is None
     for _ in range(20):
-        calm.runtime.leases.renew([grant_of(message)])
+        calm.renew(grant_of(message))
         _, messages = advance(calm, 1, "no answer")
         assert messages == []
     assert calm.store.breaker(NAME).attempts == 1
@@ -189,7 +189,7 @@ def test_s9_a_worker_whose_action_is_in_progress_is_skipped_and_the_others_go_on
     assert [m.worker_id for m in messages] == ["flow-1", "flow-3"]
     assert without_id(found) == report(calm, workers=3, claimed=2, skips={"action_in_progress": 1})
     assert calm.lease("flow-2") == before
-    assert calm.runtime.leases.renew([held]) == {"a1": "renewed"}
+    assert calm.renew(held) == {"a1": "renewed"}
 
 
 def test_s11_when_infrastructure_fails_while_an_action_is_in_progress_infrastructure_wins(calm: Plant) -> None:

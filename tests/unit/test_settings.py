@@ -20,6 +20,7 @@ def test_without_any_variable_the_defaults_hold(monkeypatch: pytest.MonkeyPatch,
         log_level="info",
         pulse=1.0,
         slots=5,
+        drain_timeout=5.0,
     )
 
 
@@ -32,6 +33,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "FSM_LOG_LEVEL": "debug",
         "FSM_PULSE": "0.25",
         "FSM_SLOTS": "8",
+        "FSM_DRAIN_TIMEOUT": "2.5",
     }
     assert Settings.from_env(environ) == Settings(
         redis_url="redis://10.0.0.1:6379/3",
@@ -41,6 +43,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         log_level="debug",
         pulse=0.25,
         slots=8,
+        drain_timeout=2.5,
     )
 
 
