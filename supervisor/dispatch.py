@@ -31,24 +31,35 @@ BATCH = 500  # items per script call and per pipeline
 
 @dataclass(frozen=True)
 class Claim:
-    """A wish to run an action for a worker or child, with what it was decided on."""
+    """A wish to run an action for a worker or child, with what it was decided on.
+
+    `failures` and `kills` are what the new lease counts on from.
+    """
 
     action: Action
     reason: str
     last_token: str
     generation: int
     action_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    failures: int = 0
+    kills: int = 0
 
 
 @dataclass(frozen=True)
 class Item:
-    """What a tick writes about one worker or child: a status, an event, a claim, or several of these."""
+    """What a tick writes about one worker or child: a status, events, counters, a claim, or several of these.
+
+    An event is a flat list of names and values; a counter the field to count up by one. `cancel` asks the action in
+    progress to give up: the token of its lease, and why.
+    """
 
     id: str
     place: str
     status: Status | None = None
-    event: Sequence[str] = ()
+    events: Sequence[Sequence[str]] = ()
+    counters: Sequence[str] = ()
     claim: Claim | None = None
+    cancel: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,8 @@ def _apply_batch(store: Store, supervisor: str, tick_id: str, circuit: Circuit, 
             keys.status(item.place, item.id),
             keys.counters(item.place),
             keys.events(item.place),
+            keys.asks(item.place),
+            keys.wake(item.place),
         ]
     batch: dict[str, object] = {
         "circuit_generation": circuit.generation,
@@ -143,8 +156,12 @@ def _item(item: Item) -> dict[str, object]:
     plain: dict[str, object] = {"id": item.id}
     if item.status is not None:
         plain["status"] = encode(item.status)
-    if item.event:
-        plain["event"] = list(item.event)
+    if item.events:
+        plain["events"] = [list(event) for event in item.events]
+    if item.counters:
+        plain["counters"] = list(item.counters)
+    if item.cancel is not None:
+        plain["cancel"] = {"token": item.cancel[0], "reason": item.cancel[1]}
     if item.claim is not None:
         claim = item.claim
         lease = {
@@ -153,6 +170,9 @@ def _item(item: Item) -> dict[str, object]:
             "action": claim.action.name,
             "action_id": claim.action_id,
             "reason": claim.reason,
+            "timeout": claim.action.timeout,
+            "failures": claim.failures,
+            "kills": claim.kills,
         }
         plain["claim"] = {"token": claim.last_token, "generation": claim.generation, "ttl": QUEUED_TTL, "lease": lease}
     return plain

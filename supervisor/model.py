@@ -20,6 +20,12 @@ QUEUED_PER_SLOT = 2  # queued leases per executor slot; SPEC 4.3
 HARD_KILL_AFTER = 5.0  # seconds after the soft timeout; SPEC 4.3
 BACKOFF_BASE = 1.0  # seconds; SPEC 4.2 and 4.3: 1, 2, 4 … 60
 BACKOFF_CAP = 60.0
+QUARANTINE_AFTER = 5  # failures; SPEC 4.3
+QUARANTINE_WINDOW = 600.0  # seconds in which they fall; SPEC 4.3
+QUARANTINE_FOR = 600.0  # seconds; SPEC 4.3; doubles with each in a row
+QUARANTINE_CAP = 3600.0  # seconds; the doubling ends here: what was mended outside is to come back without being asked
+POISON_KILLS = 3  # actions in a row that killed their pool process; SPEC 4.3
+STUCK_AFTER = 2.0  # times its timeout that an action runs before it is reported; SPEC 4.3
 
 CheckType = Literal["redis", "redpanda", "benthos", "tcp", "http", "process"]
 
@@ -29,6 +35,7 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
 
     `groups`: the most actions that may be in progress in a group at once, by name. `backoff_jitter`: the fraction by
     which a backoff is prolonged at most, so that workers which failed together do not come back together.
+    `quarantine_after` failures of a worker within `quarantine_window` quarantine it for `quarantine_for`, doubling.
     """
 
     name: str
@@ -38,6 +45,9 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     nodes: tuple[str, ...] = ()
     groups: dict[str, int] = {}
     backoff_jitter: float = 0.0
+    quarantine_after: int = QUARANTINE_AFTER
+    quarantine_window: float = QUARANTINE_WINDOW
+    quarantine_for: float = QUARANTINE_FOR
     source: str = ""
     applied_at: float = 0.0
 
@@ -138,6 +148,11 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     def in_progress(self) -> bool:
         """Tell whether an action is queued or running."""
         return self.stage is not Stage.FREE
+
+    def is_stuck(self, now: float) -> bool:
+        """Tell whether the action runs for twice the time that it was given; waiting in the queue is not running."""
+        begun = self.begun_at if self.stage is Stage.RUNNING else None
+        return begun is not None and now - begun >= STUCK_AFTER * self.timeout
 
 
 class NodeDocument(Document, frozen=True, kw_only=True):

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from actions.model import Action, Outcome
 from actions.stop import Stop
-from supervisor.backoff import delay
+from supervisor.admission import Candidate, Limit, Skip, SkipReason, admit
 from supervisor.breaker import Verdict
+from supervisor.failures import AHEAD, count_failure, failures_of, not_before, remember
 from supervisor.keys import POOL
-from supervisor.model import QUEUED_PER_SLOT, Lease, Stage
+from supervisor.model import QUEUED_PER_SLOT, Lease, Stage, SupervisorSettings
 from workers.duration import ago
 from workers.model import UNKNOWN_AFTER, Phase, Signal, Snapshot, Status, Transition
 
 Derive = Callable[[Snapshot, float], Transition]
-
-
-class SkipReason(StrEnum):
-    """Why nothing is done for a worker now; seen in fsmctl and counted."""
-
-    NODE_AWAY = "node_away"
-    ACTION_IN_PROGRESS = "action_in_progress"
-    CIRCUIT_OPEN = "circuit_open"
-    DEPENDENCY = "dependency"
-    AWAITING_OBSERVATION = "awaiting_observation"
-    STALE_OBSERVATION = "stale_observation"
-    BACKING_OFF = "backing_off"
-    QUEUE_FULL = "queue_full"
-    DERIVE_FAILED = "derive_failed"
+_DEFAULTS = SupervisorSettings(name="")
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -62,24 +49,22 @@ class View(msgspec.Struct, frozen=True):
     verdicts: Mapping[str, Verdict]
     slots: Mapping[str, int]
     circuit_open: bool
+    settings: SupervisorSettings = _DEFAULTS
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What is written and requested for one worker: a new status, an action, or that it is forgotten."""
+    """What is written and requested for one worker: a new status, an action, or that it is forgotten.
+
+    `cancel`: the action in progress is asked to give up. `subject` is as it was stored, so that what has changed can be
+    told.
+    """
 
     subject: Subject
     reason: str
     status: Status | None = None
     action: Action | None = None
     forget: bool = False
-
-
-class Skip(msgspec.Struct, frozen=True):
-    """A worker for which nothing was done, and why."""
-
-    worker_id: str
-    reason: SkipReason
-    detail: str
+    cancel: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -106,19 +91,46 @@ def make_plan(view: View, now: float) -> Plan:
 
 def _consider(subject: Subject, view: View, by_id: Mapping[str, Subject], now: float) -> list[Step | Skip]:
     """Return what becomes of one worker, before the limits that it shares with others."""
-    snapshot = subject.snapshot
+    snapshot = remembered(subject, view.settings, now)
     if snapshot is None:
         return [Skip(subject.id, SkipReason.DERIVE_FAILED, subject.unreadable)]
-    if (blocked := _blocked(subject, view, now)) is not None:
-        return [blocked]
+    if (blocked := _blocked(subject, snapshot, view, now)) is not None:
+        return blocked
     if (blind := _blind(subject, snapshot, now)) is not None:
-        return [_stop_blindly(subject, snapshot, blind) or blind]
-    try:
-        transition = subject.derive(snapshot, now)
-    except Exception as error:  # noqa: BLE001 - a type's own code may raise anything; it costs that worker, not the tick
-        failed = Skip(subject.id, SkipReason.DERIVE_FAILED, f"{type(error).__name__}: {error}")
-        return [_stop_blindly(subject, snapshot, failed) or failed]
+        return _written(subject, snapshot.status, _stop_blindly(subject, snapshot, blind) or blind)
+    transition = derived(subject, snapshot, now)
+    if isinstance(transition, str):
+        failed = Skip(subject.id, SkipReason.DERIVE_FAILED, transition)
+        return _written(subject, snapshot.status, _stop_blindly(subject, snapshot, failed) or failed)
     return _follow(subject, snapshot, transition, view, by_id, now)
+
+
+def remembered(subject: Subject, settings: SupervisorSettings, now: float) -> Snapshot | None:
+    """Return the snapshot with what has become known of failures since its status was written; None if unreadable."""
+    stored = subject.snapshot
+    if stored is None:
+        return None
+    status = remember(stored.status, subject.lease, stored.control, settings, now)
+    failures = failures_of(status, subject.lease)
+    if status is stored.status and failures == stored.failures:
+        return stored
+    return msgspec.structs.replace(stored, status=status, failures=failures)
+
+
+def derived(subject: Subject, snapshot: Snapshot, now: float) -> Transition | str:
+    """Return what the worker's type makes of its snapshot, or how it failed to."""
+    try:
+        return subject.derive(snapshot, now)
+    except Exception as error:  # noqa: BLE001 - a type's own code may raise anything; it costs that worker, not the tick
+        return f"{type(error).__name__}: {error}"
+
+
+def _written(subject: Subject, status: Status, result: Step | Skip, reason: str = "") -> list[Step | Skip]:
+    """Return a result together with the status, if that is news."""
+    changed = None if subject.snapshot is None or status == subject.snapshot.status else status
+    if isinstance(result, Step):
+        return [msgspec.structs.replace(result, status=changed)]
+    return [Step(subject, reason or result.detail, status=changed), result] if changed else [result]
 
 
 def _follow(
@@ -130,27 +142,40 @@ def _follow(
     now: float,
 ) -> list[Step | Skip]:
     """Return what a transition amounts to: a new status, an action, or an action that is held back."""
-    status = next_status(snapshot, transition, now)
-    changed = status if status != snapshot.status else None
-    if transition.action is None:
-        if snapshot.desired.removed and transition.state == snapshot.status.state == "stopped":
-            return [Step(subject, "stopped and no longer in the fleet file", forget=True)]
-        return [Step(subject, transition.reason, status=changed)] if changed else []
-    held = _held_back(subject, snapshot, status, transition.action, view, by_id, now)
-    if held is None:
-        return [Step(subject, transition.reason, status=changed, action=transition.action)]
-    return [Step(subject, transition.reason, status=changed), held] if changed else [held]
+    status = next_status(snapshot, transition, now, view.settings)
+    if transition.action is not None:
+        held = _held_back(subject, snapshot, status, transition.action, view, by_id, now)
+        wanted = Step(subject, transition.reason, action=transition.action)
+        return _written(subject, status, held or wanted, transition.reason)
+    if snapshot.desired.removed and transition.state == snapshot.status.state == "stopped":
+        return [Step(subject, "stopped and no longer in the fleet file", forget=True)]
+    changed = _written(subject, status, Step(subject, transition.reason))
+    return [step for step in changed if isinstance(step, Step) and step.status is not None]
 
 
-def _blocked(subject: Subject, view: View, now: float) -> Skip | None:
-    """Return why nothing may be done for the worker now, a stop included."""
+def _blocked(subject: Subject, snapshot: Snapshot, view: View, now: float) -> list[Step | Skip] | None:
+    """Return why nothing may be done for the worker now, a stop included; a stop asks a running action to cancel."""
+    if snapshot.control.paused:
+        control = snapshot.control
+        return [Skip(subject.id, SkipReason.PAUSED, f"by {control.by} {ago(now - control.at)} ago")]
     if subject.lease is not None and subject.lease.in_progress:
-        lease = subject.lease
-        since = lease.begun_at if lease.begun_at is not None else lease.claimed_at
-        return Skip(subject.id, SkipReason.ACTION_IN_PROGRESS, f"{lease.action} {lease.stage} for {ago(now - since)}")
+        return _in_progress(subject, subject.lease, snapshot, now)
     if not view.slots.get(subject.place) and subject.place != POOL:
-        return Skip(subject.id, SkipReason.NODE_AWAY, f"node {subject.place} has no live executor")
+        return [Skip(subject.id, SkipReason.NODE_AWAY, f"node {subject.place} has no live executor")]
     return None
+
+
+def _in_progress(subject: Subject, lease: Lease, snapshot: Snapshot, now: float) -> list[Step | Skip]:
+    """Return the skip, and what is written beside it: that a stop wants the action to end, or that it is stuck."""
+    since = lease.begun_at if lease.begun_at is not None else lease.claimed_at
+    detail = f"{lease.action} {lease.stage} for {ago(now - since)}"
+    skip = Skip(subject.id, SkipReason.ACTION_IN_PROGRESS, detail)
+    cancel = snapshot.wants_stop and lease.action != Stop.name and not lease.cancel
+    stuck = lease.is_stuck(now) and snapshot.status.stuck_action != lease.action_id
+    status = msgspec.structs.replace(snapshot.status, stuck_action=lease.action_id) if stuck else None
+    if not cancel and not stuck:
+        return [skip]
+    return [Step(subject, "desired is stopped" if cancel else detail, status=status, cancel=cancel), skip]
 
 
 def _stop_blindly(subject: Subject, snapshot: Snapshot, blind: Skip) -> Step | None:
@@ -172,7 +197,7 @@ def _blind(subject: Subject, snapshot: Snapshot, now: float) -> Skip | None:
     if observed is None:
         return Skip(subject.id, SkipReason.AWAITING_OBSERVATION, "not observed yet")
     ended = subject.lease.ended_at if subject.lease else None
-    if ended is not None and observed.collected_at <= ended:
+    if ended is not None and not _is_later(observed.collected_at, ended, now):
         return Skip(
             subject.id,
             SkipReason.AWAITING_OBSERVATION,
@@ -183,6 +208,14 @@ def _blind(subject: Subject, snapshot: Snapshot, now: float) -> Skip | None:
     if observed.error is not None:
         return Skip(subject.id, SkipReason.STALE_OBSERVATION, f"unknown: {observed.error}")
     return None
+
+
+def _is_later(collected_at: float, ended: float, now: float) -> bool:
+    """Tell whether a look began after an action's end.
+
+    An end that lies ahead is from before the clock was set back; a look that does not is from after that, so later.
+    """
+    return collected_at > ended or collected_at <= now + AHEAD < ended
 
 
 def _held_back(
@@ -202,7 +235,10 @@ def _held_back(
     missing = _missing_dependency(snapshot, view, by_id)
     if missing is not None:
         return Skip(subject.id, SkipReason.DEPENDENCY, missing)
-    due = not_before(status, subject.lease)
+    if status.quarantined_for:
+        left = ago(status.quarantined_until - now)
+        return Skip(subject.id, SkipReason.QUARANTINED, f"{status.quarantined_for}; ends in {left}")
+    due = not_before(subject.id, status, subject.lease, view.settings.backoff_jitter, now)
     if now < due:
         tries = snapshot.failures + status.early_exits
         return Skip(
@@ -222,15 +258,9 @@ def _missing_dependency(snapshot: Snapshot, view: View, by_id: Mapping[str, Subj
     return None
 
 
-def not_before(status: Status, lease: Lease | None) -> float:
-    """Return the earliest time of the next action: backoff from the last failed one or the last early exit."""
-    failures = lease.failures if lease else 0
-    after_failure = (lease.ended_at or 0.0) + delay(failures) if lease and failures else 0.0
-    after_exit = status.died_at + delay(status.early_exits) if status.early_exits else 0.0
-    return max(after_failure, after_exit)
-
-
-def next_status(snapshot: Snapshot, transition: Transition, now: float) -> Status:
+def next_status(
+    snapshot: Snapshot, transition: Transition, now: float, settings: SupervisorSettings = _DEFAULTS
+) -> Status:
     """Return the status after a transition; equal to the one before when nothing but time has passed."""
     before = snapshot.status
     after = before
@@ -242,13 +272,14 @@ def next_status(snapshot: Snapshot, transition: Transition, now: float) -> Statu
     if transition.signal is Signal.NONE or ended is None:
         return after
     early = transition.signal is Signal.EXITED_EARLY
-    return msgspec.structs.replace(
+    after = msgspec.structs.replace(
         after,
         restarts=before.restarts + 1,
         counted_exit=ended.id,
         early_exits=before.early_exits + 1 if early else 0,
         died_at=ended.ended_at,
     )
+    return count_failure(after, ended.ended_at, ended.words(), settings, now) if early else after
 
 
 def phase_of(subject: Subject) -> Phase:
@@ -262,26 +293,49 @@ def phase_of(subject: Subject) -> Phase:
     return subject.phases.get(snapshot.status.state, Phase.UNKNOWN)
 
 
-def _admit(steps: list[Step], skips: list[Skip], view: View) -> Plan:
-    """Admit candidates under the limits they share, longest waiting first; stops are not counted against them."""
-    queued = Counter(
-        subject.place for subject in view.subjects if subject.lease is not None and subject.lease.stage is Stage.QUEUED
+def _admit(steps: Sequence[Step], skips: Sequence[Skip], view: View) -> Plan:
+    """Return the plan with the actions that all limits let pass; what became known is written all the same."""
+    ordered = sorted(steps, key=_waiting_since)
+    admission = admit([_candidate(step) for step in ordered if _is_limited(step)], _limits(view))
+    kept = []
+    for step in ordered:
+        if not _is_limited(step) or step.subject.id in admission.admitted:
+            kept.append(step)
+        elif step.status is not None:
+            kept.append(msgspec.structs.replace(step, action=None))
+    return Plan(tuple(kept), (*skips, *admission.skips))
+
+
+def _is_limited(step: Step) -> bool:
+    """Tell whether a step asks for an action that limits hold back. A stop passes all of them."""
+    return step.action is not None and not isinstance(step.action, Stop)
+
+
+def _candidate(step: Step) -> Candidate:
+    subject = step.subject
+    names = {SkipReason.QUEUE_FULL: subject.place}
+    if subject.snapshot is not None and subject.snapshot.desired.group:
+        names[SkipReason.BUDGET] = subject.snapshot.desired.group
+    return Candidate(subject.id, _waiting_since(step), names)
+
+
+def _limits(view: View) -> tuple[Limit, ...]:
+    """Return the limits that a supervisor's workers share, with what is taken up now.
+
+    Whatever waits in a queue takes up its place there; of a budget a stop takes up nothing.
+    """
+    leases = [(subject, subject.lease) for subject in view.subjects if subject.lease is not None]
+    queued = Counter(subject.place for subject, lease in leases if lease.stage is Stage.QUEUED)
+    acting = Counter(
+        subject.snapshot.desired.group
+        for subject, lease in leases
+        if lease.in_progress and lease.action != Stop.name and subject.snapshot is not None
     )
-    admitted: list[Step] = []
-    for step in sorted(steps, key=_waiting_since):
-        if step.action is None or isinstance(step.action, Stop):
-            admitted.append(step)
-            continue
-        place = step.subject.place
-        limit = QUEUED_PER_SLOT * view.slots.get(place, 0)
-        if queued[place] >= limit:
-            skips.append(Skip(step.subject.id, SkipReason.QUEUE_FULL, f"{queued[place]} of {limit} queued at {place}"))
-            if step.status is not None:
-                admitted.append(msgspec.structs.replace(step, action=None))
-            continue
-        queued[place] += 1
-        admitted.append(step)
-    return Plan(tuple(admitted), tuple(skips))
+    room = {subject.place: QUEUED_PER_SLOT * view.slots.get(subject.place, 0) for subject in view.subjects}
+    return (
+        Limit(SkipReason.QUEUE_FULL, room, queued, "{used} of {most} queued at {name}"),
+        Limit(SkipReason.BUDGET, view.settings.groups, acting, "{used} of {most} in action in group {name}"),
+    )
 
 
 def _waiting_since(step: Step) -> float:

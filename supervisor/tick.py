@@ -12,16 +12,20 @@ import msgspec
 
 from actions.restart_child import RestartChild
 from supervisor import breaker as breaking
+from supervisor import failures
+from supervisor.admission import Skip
 from supervisor.breaker import Breaker, Decision, Notice, Said, Values
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
+from supervisor.failures import Notice as WorkerNotice
 from supervisor.logs import INFRASTRUCTURE, WORKER, logger
 from supervisor.model import ChildSpec
-from supervisor.plan import Plan, Skip, Step, make_plan
+from supervisor.plan import Plan, Step, Subject, make_plan
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
 from supervisor.view import Child, World, load_world
 
 log = logger("supervisor.tick")
+_QUARANTINES = "supervisor_quarantines_total|"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,10 +134,11 @@ class Tick:
 
     def _tell_plan(self, plan: Plan, applied: Applied) -> None:
         for step in plan.steps:
-            if step.status is not None and step.subject.snapshot is not None:
-                before = step.subject.snapshot.status.state
-                fields = {"worker_id": step.subject.id, "from_state": before, "to_state": step.status.state}
+            if change := _moved(step):
+                fields = {"worker_id": step.subject.id, "from_state": change["from"], "to_state": change["to"]}
                 log.info("Worker changed state", event_name="worker.transition", reason=step.reason, **fields)
+            for said in _said_of(step):
+                _log_said(step.subject, said)
         for message in applied.messages:
             fields = {"worker_id": message.worker_id, "action_type": message.action, "action_id": message.action_id}
             log.debug("Action enqueued for execution", event_name="action.enqueued", token=message.token, **fields)
@@ -149,7 +154,7 @@ class Tick:
             workers=len(world.view.subjects),
             claimed=len(applied.messages),
             refused=len(applied.refused),
-            transitions=sum(step.status is not None for step in plan.steps),
+            transitions=sum(bool(_moved(step)) for step in plan.steps),
             skips=dict(Counter(skip.reason.value for skip in plan.skips)),
             late=applied.late,
         )
@@ -179,16 +184,45 @@ def _with_circuit(world: World, breaker: Breaker) -> World:
 
 def _item(step: Step) -> Item:
     """Turn a step into what is written for it."""
-    subject = step.subject
-    event: tuple[str, ...] = ()
+    subject, lease = step.subject, step.subject.lease
     claim = None
-    if step.status is not None and subject.snapshot is not None and step.status.state != subject.snapshot.status.state:
-        before = subject.snapshot.status.state
-        fields = {"event": "worker.transition", "worker_id": subject.id, "from": before, "to": step.status.state}
-        event = _flat({**fields, "reason": step.reason})
-    if step.action is not None:
-        claim = Claim(step.action, step.reason, subject.last_token, subject.generation)
-    return Item(subject.id, subject.place, step.status, event, claim)
+    if step.action is not None and subject.snapshot is not None:
+        status = step.status or subject.snapshot.status
+        claim = Claim(
+            step.action,
+            step.reason,
+            subject.last_token,
+            subject.generation,
+            failures=failures.failures_of(status, lease),
+            kills=failures.kills_of(status, lease),
+        )
+    whose = {"worker_id": subject.id}
+    change = _moved(step)
+    moved = [_flat({"event": "worker.transition", **whose, **change, "reason": step.reason})] if change else []
+    said_of = _said_of(step)
+    return Item(
+        subject.id,
+        subject.place,
+        step.status,
+        (*moved, *(_flat({"event": said.notice, **whose, **said.values}) for said in said_of)),
+        tuple(_QUARANTINES + failures.kind_of(said) for said in said_of if said.notice is WorkerNotice.QUARANTINED),
+        claim,
+        (subject.last_token, step.reason) if step.cancel else None,
+    )
+
+
+def _moved(step: Step) -> dict[str, str]:
+    """Return from which state to which a step leads, if it does."""
+    before = step.subject.snapshot.status.state if step.subject.snapshot else ""
+    after = step.status.state if step.status else before
+    return {"from": before, "to": after} if after != before else {}
+
+
+def _said_of(step: Step) -> list[failures.Said]:
+    """Return what is to be told of a step beside its change of state."""
+    if step.status is None or step.subject.snapshot is None:
+        return []
+    return failures.told(step.subject.snapshot.status, step.status, step.subject.lease)
 
 
 def _restart(child: Child) -> Item:
@@ -198,8 +232,15 @@ def _restart(child: Child) -> Item:
         failed_pid=(seen.pid or 0) if seen else 0,
         failed_start_ticks=seen.start_ticks if seen else 0,
     )
-    token = child.lease.token if child.lease else ""
-    claim = Claim(action, f"{child.verdict.state}: {child.verdict.detail}", token, child.generation)
+    lease = child.lease
+    claim = Claim(
+        action,
+        f"{child.verdict.state}: {child.verdict.detail}",
+        lease.token if lease else "",
+        child.generation,
+        failures=lease.failures if lease else 0,
+        kills=lease.kills if lease else 0,
+    )
     return Item(child.spec.id, child.place, claim=claim)
 
 
@@ -261,6 +302,23 @@ def _log_notice(said: Said, spec: ChildSpec | None, breaker: Breaker, supervisor
         book = runbook_of(spec)
         fields |= {"runbook_url": book.url, "manual_steps": list(book.steps)}
     getattr(log, level)(message, event_name=event_name, **fields, **values, **INFRASTRUCTURE)
+
+
+_WORKER_MESSAGES = {
+    WorkerNotice.QUARANTINED: ("warning", "Worker quarantined"),
+    WorkerNotice.QUARANTINE_ENDED: ("info", "Worker's quarantine ended"),
+    WorkerNotice.STUCK: ("warning", "Action runs for twice its timeout"),
+}
+
+
+def _log_said(subject: Subject, said: failures.Said) -> None:
+    level, message = _WORKER_MESSAGES[said.notice]
+    fields: dict[str, object] = {"worker_id": subject.id, **said.values, **WORKER}
+    if subject.snapshot is not None:
+        fields["worker_type"] = subject.snapshot.identity.type
+    if said.notice is WorkerNotice.STUCK and subject.lease is not None:
+        fields |= {"action_type": subject.lease.action, "action_id": subject.lease.action_id}
+    getattr(log, level)(message, event_name=said.notice.value, **fields)
 
 
 def _log_skip(skip: Skip) -> None:

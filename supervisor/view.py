@@ -66,6 +66,7 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
         },
         slots={place: node.slots for place, (node, _) in nodes.items() if node is not None and place not in away},
         circuit_open=breaker.is_open,
+        settings=index.settings,
     )
     return World(index, now, breaker, tuple(children), nodes, view, unreadable)
 

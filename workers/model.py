@@ -135,7 +135,10 @@ class Status(Document, frozen=True, kw_only=True):
     `early_exits` counts incarnations in a row that did not live for `min_uptime`; `counted_exit` is the id of
     the last exit already counted, so that each is counted once. `died_at` is when the last of them ended.
     `failed_at`: the last failures, actions and early exits alike; `counted_action` is the last action among them.
+    `quarantined_for` says why the worker is quarantined, beginning with "failures:" or "poison:"; empty: it is not.
     `quarantines` counts quarantines in a row, each twice as long as the one before.
+    `resumed_at` is the resume that was heeded last, `forgiven_action` the last action before it: its failures are void.
+    `stuck_action` is the last action that was told as stuck.
     """
 
     state: str
@@ -147,9 +150,13 @@ class Status(Document, frozen=True, kw_only=True):
     died_at: float = 0.0
     failed_at: tuple[float, ...] = ()
     counted_action: str = ""
+    quarantined_at: float = 0.0
     quarantined_until: float = 0.0
     quarantined_for: str = ""
     quarantines: int = 0
+    resumed_at: float = 0.0
+    forgiven_action: str = ""
+    stuck_action: str = ""
 
 
 class Metadata(msgspec.Struct, frozen=True):

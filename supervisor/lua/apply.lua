@@ -1,11 +1,13 @@
 -- Apply one batch of a tick's plan: circuit, statuses, claims, with their counters and events; and renew the tick lease.
 -- Nothing at all happens unless the tick lease is still this tick's: a tick that was paused and wakes late changes nothing.
 -- KEYS  1 tick  2 circuit  3 generations (hash)  4 the supervisor's counters  5 the supervisor's events, then per item
---       lease, status, counters, events
+--       lease, status, counters, events, asks, wake
 -- ARGV  1 now ('' = Redis')  2 tick id  3 tick lease in s  4 JSON:
 --       circuit_generation   what the plan was made under
 --       circuit              new document as text (optional), counters [[field, n]…], events [[name, value…]…]
---       items                {id, status?, event?, claim?}, claim = {token, generation, ttl, lease}
+--       items                {id, status?, events? [[name, value…]…], counters? [field…], claim?, cancel?}
+--                            claim = {token, generation, ttl, lease}; lease holds timeout, failures and kills to go on from
+--                            cancel = {token, reason}: the action in progress under that token is asked to give up
 --                            claim.token: the last token the plan saw ('' = none); claim.generation: of desired
 -- Returns {'applied', per item: token | '' (nothing claimed) | 'refused:<why>'} or {'refused:tick'}
 local us = now_us(ARGV[1])
@@ -37,7 +39,6 @@ local function claim(keys, id, wanted)
   claimed.stage = 'queued'
   claimed.claimed_at = now
   claimed.deadline = now + wanted.ttl
-  claimed.failures = lease and lease.failures or 0
   save(keys[1], claimed)
   count(keys[3], 'supervisor_actions_enqueued_total|' .. id .. '|' .. claimed.action)
   event(keys[4], {'event', 'action.claimed', 'worker_id', id, 'action', claimed.action,
@@ -45,12 +46,20 @@ local function claim(keys, id, wanted)
   return claimed.token
 end
 
+local function cancel(keys, wanted)
+  local lease = load(keys[1])
+  if not lease or lease.stage == 'free' or lease.token ~= wanted.token then return end
+  ask_to_cancel({keys[1], keys[3], keys[4], keys[5], keys[6]}, lease, now, wanted.reason)
+end
+
 local answers = {'applied'}
 for i, item in ipairs(batch.items) do
-  local first = 5 + (i - 1) * 4
-  local keys = {KEYS[first + 1], KEYS[first + 2], KEYS[first + 3], KEYS[first + 4]}
+  local first = 5 + (i - 1) * 6
+  local keys = {unpack(KEYS, first + 1, first + 6)}
   if item.status then redis.call('SET', keys[2], item.status) end
-  if item.event then event(keys[4], item.event) end
+  for _, fields in ipairs(item.events or {}) do event(keys[4], fields) end
+  for _, field in ipairs(item.counters or {}) do count(keys[3], field) end
+  if item.cancel then cancel(keys, item.cancel) end
   local answer = item.claim and claim(keys, item.id, item.claim) or ''
   if string.sub(answer, 1, 8) == 'refused:' then
     count(KEYS[4], 'supervisor_claims_refused_total|' .. string.sub(answer, 9))

@@ -192,6 +192,8 @@ class Plant:
             "reason": "test",
             "last_token": lease.token if lease else "",
             "generation": generation,
+            "failures": lease.failures if lease else 0,
+            "kills": lease.kills if lease else 0,
             "action_id": "a1",
             **changes,
         }

@@ -50,7 +50,7 @@ def test_a_claim_writes_the_lease_the_counter_and_the_event_once_and_returns_the
 
 
 def test_a_status_and_its_event_are_written_without_a_claim(plant: Plant) -> None:
-    applied = plant.write(Item("flow-1", NODE, status=STATUS, event=MOVED))
+    applied = plant.write(Item("flow-1", NODE, status=STATUS, events=[MOVED]))
     assert applied == Applied([], {})
     assert plant.status("flow-1") == STATUS
     assert plant.events() == [dict(zip(MOVED[::2], MOVED[1::2], strict=True))]
@@ -67,7 +67,7 @@ def test_a_tick_extends_its_lease_by_writing(plant: Plant) -> None:
 @pytest.mark.parametrize("taken_over", [False, True])
 def test_a_paused_tick_that_wakes_after_its_deadline_changes_no_key_at_all(plant: Plant, taken_over: bool) -> None:
     late = plant.start_tick()
-    item = with_changes(plant.item(), status=STATUS, event=MOVED)
+    item = with_changes(plant.item(), status=STATUS, events=[MOVED])
     circuit = Circuit(0, Breaker(state="open", generation=1, opened_at=NOW), [("n", 1)], [("event", "circuit.opened")])
     plant.clock.advance(5.0625)
     if taken_over:
@@ -163,7 +163,7 @@ def test_a_new_circuit_decided_on_an_old_one_is_refused_with_everything_that_cam
     tick_id = plant.start_tick()
     before = without_tick(plant)
     circuit = Circuit(4, Breaker(generation=5), [("n", 1)], [("event", "circuit.closed")])
-    applied = plant.write(with_changes(plant.item(), status=STATUS, event=MOVED), tick_id=tick_id, circuit=circuit)
+    applied = plant.write(with_changes(plant.item(), status=STATUS, events=[MOVED]), tick_id=tick_id, circuit=circuit)
     assert applied == Applied([], {"flow-1": "refused:circuit"}, late=True)
     assert without_tick(plant) == before
 

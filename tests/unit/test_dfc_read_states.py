@@ -124,6 +124,7 @@ def test_a_flow_that_ended_early_says_so_once() -> None:
         early_exits=1,
         counted_exit="41-6",
         died_at=EARLY.ended_at,
+        failed_at=(EARLY.ended_at,),
     )
     assert derive(msgspec.structs.replace(snapshot, status=after), NOW).signal is Signal.NONE
 

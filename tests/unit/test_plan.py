@@ -8,22 +8,20 @@ import pytest
 from actions.reconfigure import Reconfigure
 from actions.start import Start
 from actions.stop import Stop
+from supervisor.admission import Skip, SkipReason
 from supervisor.breaker import Verdict
 from supervisor.keys import POOL
-from supervisor.model import Lease, Stage
+from supervisor.model import Lease, Stage, SupervisorSettings
 from supervisor.plan import (
     Plan,
-    Skip,
-    SkipReason,
     Step,
     Subject,
     make_plan,
     next_status,
-    not_before,
     phase_of,
 )
 from tests.factories import NOW, make_lease, make_snapshot, make_subject, make_view
-from workers.model import Desired, Exit, Metadata, Observed, Phase, Signal, Snapshot, Status, Transition
+from workers.model import Control, Desired, Exit, Metadata, Observed, Phase, Signal, Snapshot, Status, Transition
 
 NOTHING_RUNS = "desired is running and nothing runs: nothing has been started since the host booted"
 UNWANTED = "desired is stopped and pid 42 runs"
@@ -73,7 +71,29 @@ def failed(failures: int, at: float = NOW - 1.5) -> Lease:
     return make_lease(outcome="error", failures=failures, ended_at=at)
 
 
+def changed(subject: Subject, **changes: object) -> Subject:
+    """Return the subject with another snapshot."""
+    assert subject.snapshot is not None
+    return msgspec.structs.replace(subject, snapshot=msgspec.structs.replace(subject.snapshot, **changes))
+
+
+def paused(subject: Subject) -> Subject:
+    return changed(subject, control=Control(paused=True, by="me@h1", at=NOW - 65))
+
+
+def of_group(subject: Subject, group: str = "line") -> Subject:
+    assert subject.snapshot is not None
+    return changed(subject, desired=msgspec.structs.replace(subject.snapshot.desired, group=group))
+
+
+def quarantined(subject: Subject, until: float = NOW + 90, **changes: object) -> Subject:
+    assert subject.snapshot is not None
+    fields = {"quarantined_at": NOW - 510, "quarantined_until": until, "quarantined_for": "failures: 5 in 31s"}
+    return changed(subject, status=msgspec.structs.replace(subject.snapshot.status, quarantines=1, **fields, **changes))
+
+
 RUNNING = make_lease(stage=Stage.RUNNING, begun_at=NOW - 7)
+ONE_AT_A_TIME = SupervisorSettings(name="plant-1", groups={"line": 1})
 SKIPS = {
     "no live executor on the node": (
         make_view(wants_start(), slots={}),
@@ -126,6 +146,18 @@ SKIPS = {
     "the last action failed": (
         make_view(make_subject(make_snapshot(state="starting", failures=2), failed(2))),
         Skip("flow-1", SkipReason.BACKING_OFF, "start after 2 failures: next in 0.5s"),
+    ),
+    "it is paused": (
+        make_view(paused(wants_start(lease=RUNNING)), slots={}),
+        Skip("flow-1", SkipReason.PAUSED, "by me@h1 1m05s ago"),
+    ),
+    "it is quarantined": (
+        make_view(quarantined(wants_start(lease=failed(2, NOW - 2)))),
+        Skip("flow-1", SkipReason.QUARANTINED, "failures: 5 in 31s; ends in 1m30s"),
+    ),
+    "its group is at its limit": (
+        make_view(of_group(wants_start("a", lease=RUNNING)), of_group(wants_start("b")), settings=ONE_AT_A_TIME),
+        Skip("b", SkipReason.BUDGET, "1 of 1 in action in group line"),
     ),
     "its queue is full": (
         make_view(queued("a"), queued("b"), wants_start("c"), slots={"edge-1": 1}),
@@ -207,6 +239,8 @@ STOPS_THAT_PASS = {
     "dependency": make_view(_stop_dependency(), verdicts={"broker": Verdict("failed", "no answer")}),
     "backing_off": make_view(wants_stop(lease=failed(9))),
     "queue_full": make_view(wants_stop(), queued("a"), queued("b"), slots={"edge-1": 1}),
+    "quarantined": make_view(quarantined(wants_stop())),
+    "budget": make_view(of_group(wants_stop()), of_group(wants_start("a", lease=RUNNING)), settings=ONE_AT_A_TIME),
 }
 
 
@@ -221,8 +255,9 @@ def test_a_stop_passes(view: object) -> None:
     ("view", "reason"),
     [
         (make_view(wants_stop(), slots={}), SkipReason.NODE_AWAY),
-        (make_view(wants_stop(lease=RUNNING)), SkipReason.ACTION_IN_PROGRESS),
-        (make_view(wants_stop(lease=make_lease(stage=Stage.QUEUED))), SkipReason.ACTION_IN_PROGRESS),
+        (make_view(wants_stop(lease=msgspec.structs.replace(RUNNING, action="stop"))), SkipReason.ACTION_IN_PROGRESS),
+        (make_view(wants_stop(lease=make_lease(stage=Stage.QUEUED, action="stop"))), SkipReason.ACTION_IN_PROGRESS),
+        (make_view(paused(wants_stop())), SkipReason.PAUSED),
     ],
 )
 def test_a_stop_does_not_pass(view: object, reason: SkipReason) -> None:
@@ -251,7 +286,8 @@ BLIND_STOPS = {
 
 @pytest.mark.parametrize(("subject", "reason"), BLIND_STOPS.values(), ids=BLIND_STOPS.keys())
 def test_a_stop_waits_for_no_observation_and_passes(subject: Subject, reason: str) -> None:
-    assert make_plan(make_view(subject), NOW) == Plan((Step(subject, reason, action=Stop()),), ())
+    plan = make_plan(make_view(subject), NOW)
+    assert ([(step.action, step.reason) for step in plan.steps], plan.skips) == ([(Stop(), reason)], ())
 
 
 @pytest.mark.parametrize(
@@ -312,7 +348,7 @@ def test_what_became_known_is_written_though_the_action_is_held_back() -> None:
     subject = died_early()
     assert subject.snapshot is not None
     counted = msgspec.structs.replace(
-        subject.snapshot.status, restarts=1, early_exits=1, counted_exit="41-6", died_at=NOW - 2
+        subject.snapshot.status, restarts=1, early_exits=1, counted_exit="41-6", died_at=NOW - 2, failed_at=(NOW - 2,)
     )
     reason = "desired is running and nothing runs: pid 41 ended with exit code 1 after 2.0s"
     held = Skip("flow-1", SkipReason.CIRCUIT_OPEN, "start waits for the circuit to close")
@@ -334,22 +370,6 @@ def test_an_early_exit_backs_off_from_the_moment_it_died() -> None:
         (), (Skip("flow-1", SkipReason.BACKING_OFF, "start after 3 failures: next in 2.0s"),)
     )
     assert [step.action for step in make_plan(view, NOW + 2).steps] == [Start()]
-
-
-@pytest.mark.parametrize(
-    ("status", "lease", "due"),
-    [
-        (Status(state="starting", since=NOW), None, 0.0),
-        (Status(state="starting", since=NOW), make_lease(), 0.0),
-        (Status(state="starting", since=NOW), failed(3, NOW), NOW + 4),
-        (Status(state="starting", since=NOW), make_lease(failures=1, ended_at=None), 1.0),
-        (Status(state="starting", since=NOW, early_exits=2, died_at=NOW), None, NOW + 2),
-        (Status(state="starting", since=NOW, early_exits=2, died_at=NOW), failed(3, NOW), NOW + 4),
-        (Status(state="starting", since=NOW, early_exits=99, died_at=NOW), failed(3, NOW), NOW + 60),
-    ],
-)
-def test_the_next_action_waits_for_the_later_of_both_backoffs(status: Status, lease: Lease | None, due: float) -> None:
-    assert not_before(status, lease) == due
 
 
 @pytest.mark.parametrize(
