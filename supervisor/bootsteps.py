@@ -14,6 +14,7 @@ import threading
 from typing import Any
 
 import msgspec
+from billiard.exceptions import WorkerLostError
 from celery import bootsteps, signals
 from celery.worker import state
 from celery.worker.request import Request
@@ -71,9 +72,20 @@ class ActionRequest(Request):  # type: ignore[misc]  # celery ships no types
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Report an action whose pool process died."""
-        if type(exc_info.exception).__name__ == "WorkerLostError":  # billiard's and celery's are one, under two names
-            self._report(Outcome.LOST, f"its pool process died: {exc_info.exception}")
+        error = getattr(exc_info.exception, "exc", exc_info.exception)  # the pool wraps it with its traceback
+        if isinstance(error, WorkerLostError):
+            self._report(Outcome.LOST, f"its pool process died: {error}")
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Report an action that is terminated through Celery, as by Flower."""
+        self._report(Outcome.CANCELLED, "terminated through Celery")
+        super().terminate(pool, signal)
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Report an action that is cut off by a cold shutdown."""
+        self._report(Outcome.CANCELLED, "its executor was told to quit")
+        super().cancel(pool, signal, emit_retry)
 
     def _report(self, outcome: Outcome, detail: str) -> None:
         execution = execution_of(self)
@@ -161,5 +173,5 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
 
 
 def _is_stopping() -> bool:
-    """Tell whether this executor has been told to stop (0 is a code, not a no)."""
-    return state.should_stop not in (None, False) or state.should_terminate not in (None, False)
+    """Tell whether this executor has been told to stop. Celery keeps the exit code there, of which 0 is one."""
+    return any(told is not None and told is not False for told in (state.should_stop, state.should_terminate))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -20,14 +21,12 @@ from supervisor.leases import Grant, Held, Leases
 from supervisor.logs import raw_line
 from supervisor.model import HARD_KILL_AFTER, LEASE_TTL
 from supervisor.poolprocess import CANCEL, runner_of
-from workers.holder import stat_of
 
 _RENEW_EVERY = LEASE_TTL / 3  # SPEC 4.3
 _GIVE_UP_AFTER = LEASE_TTL * 2 / 3  # seconds without a renewal; SPEC 4.3
 _KILL_AFTER = LEASE_TTL * 0.8  # seconds without a renewal; what is left covers a call to Redis that hangs for a second
 _LISTEN = 1.5  # seconds between being told to give up and being killed
-_GONE_LOOKS = 100  # times _GONE_POLL: two seconds for a killed process to be gone
-_GONE_POLL = 0.02  # seconds
+_GONE_WITHIN = 2.0  # seconds for a killed process to be gone
 _REPORT_FOR = (
     2 * LEASE_TTL
 )  # seconds for which an end that Redis did not take is tried again; its lease is reaped by then
@@ -94,8 +93,8 @@ class Renewal:
         self._write_ends()
         now = self.clock.monotonic()
         if now >= self._next_renewal:
-            self._next_renewal = now + _RENEW_EVERY
             self._renew(now)
+            self._next_renewal = now + _RENEW_EVERY  # a renewal that failed is due again at the next look
         for action_id, why in self.leases.asked_to_cancel(self._held()).items():
             self.give_up(action_id, why)
 
@@ -190,20 +189,25 @@ class Renewal:
         """Write an end once its process is gone; one that was told to give up has not killed its process."""
         pid = end.execution.pid
         kill_tree(pid)
-        self._wait_until_gone(pid)
+        _wait_until_gone(pid)
         outcome, detail, by = end.outcome, end.detail, "killed" if end.outcome is Outcome.LOST else "gone"
         if end.execution.grant.action_id in self._told:
             _, why = self._told[end.execution.grant.action_id]
             outcome, detail, by = Outcome.CANCELLED, f"killed, as it did not give up: {why}", "gone"
         self.leases.end(end.execution.grant, runner_of(pid), outcome, detail, by)
 
-    def _wait_until_gone(self, pid: int) -> None:
-        for _ in range(_GONE_LOOKS):
-            stat = stat_of(pid)
-            if stat is None or stat[0] == "Z":
-                return
-            self.clock.sleep(_GONE_POLL)
-        raise OSError(f"pool process {pid} was killed and is still there")
+
+def _wait_until_gone(pid: int) -> None:
+    """Wait for the death of a killed process, without taking its exit code from the pool. Raises `TimeoutError`."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if not select.select([descriptor], [], [], _GONE_WITHIN)[0]:
+            raise TimeoutError(f"pool process {pid} was killed and is still there after {_GONE_WITHIN:g}s")
+    finally:
+        os.close(descriptor)
 
 
 def _signal(pid: int) -> None:
