@@ -27,6 +27,7 @@ class SkipReason(StrEnum):
     QUEUE_FULL = "queue_full"
     BUDGET = "budget"
     DERIVE_FAILED = "derive_failed"
+    HOLD_OFF = "hold_off"
 
 
 class Skip(msgspec.Struct, frozen=True):

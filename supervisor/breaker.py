@@ -129,10 +129,11 @@ def step(
     graces: Mapping[str, float],
     max_attempts: int,
     now: float,
+    not_before: float = 0.0,
 ) -> Decision:
     """Return what the circuit does about this tick's verdicts.
 
-    `restarts` holds each child's last restart, `graces` its start_grace in seconds.
+    `restarts` holds each child's last restart, `graces` its start_grace in seconds. None starts before `not_before`.
     """
     failed = {name: verdict.detail for name, verdict in verdicts.items() if verdict.state == "failed"}
     said = [Said(Notice.CHECK_FAILED, name, {"error": detail}) for name, detail in failed.items()]
@@ -148,6 +149,8 @@ def step(
         said.append(Said(Notice.OPENED, next(iter(failed)), values))
     else:
         said += _heartbeat(breaker, restarts, graces, max_attempts, now)
+    if now < not_before:
+        return Decision(breaker, (), tuple(said))
     return _restart(breaker, failed, restarts, graces, max_attempts, now, said)
 
 

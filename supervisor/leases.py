@@ -8,7 +8,7 @@ import msgspec
 
 from actions.model import Outcome
 from supervisor.keys import Keys
-from supervisor.model import LEASE_TTL, Lease
+from supervisor.model import LEASE_TTL, QUEUED_TTL, Lease
 from supervisor.scripts import Scripts
 
 
@@ -110,9 +110,16 @@ class Leases:
         where = self._places(supervisor, place, worker_id)
         return str(self.scripts.run("cancel", where, [token, reason, int(force)]))
 
-    def reap(self, supervisor: str, place: str, worker_id: str, token: str) -> bool:
-        """Free a lease seen past its deadline; return whether it still was."""
-        return bool(self.scripts.run("reap", self._places(supervisor, place, worker_id), [token]) == 1)
+    def reap(
+        self, supervisor: str, place: str, worker_id: str, token: str, tick_id: str = "", longest: float = QUEUED_TTL
+    ) -> bool:
+        """Free a lease seen past its deadline; return whether it still was.
+
+        On behalf of tick `tick_id` only while the tick lease is its own and no hold-off is on. A deadline more than
+        `longest` seconds ahead is past too: Redis' clock was set back since it was written.
+        """
+        where = [*self._places(supervisor, place, worker_id), Keys(self.namespace, supervisor).tick]
+        return bool(self.scripts.run("reap", where, [token, tick_id, longest]) == 1)
 
     def _places(self, supervisor: str, place: str, worker_id: str) -> list[str]:
         """Return the keys that freeing a lease writes to, as prelude's `free` takes them."""

@@ -15,6 +15,8 @@ TICK_DEBOUNCE = 0.05  # seconds after the last start before a wake flag may star
 LEASE_TTL = 10.0  # seconds; SPEC 4.3
 QUEUED_TTL = 30.0  # seconds; SPEC 4.3
 NODE_AWAY_AFTER = 15.0  # seconds without a heartbeat; SPEC 4.4
+HOLD_OFF = LEASE_TTL / 3 + 1.0  # seconds without claims after Redis may have lost data: renewals come first; SPEC 4.3
+CLOCK_STEP = 1.0  # seconds by which Redis' clock may differ from what was expected; more is a step
 HEARTBEAT_INTERVAL = 2.0  # seconds between heartbeats of an executor or collector
 QUEUED_PER_SLOT = 2  # queued leases per executor slot; SPEC 4.3
 HARD_KILL_AFTER = 5.0  # seconds after the soft timeout; SPEC 4.3
@@ -28,6 +30,15 @@ POISON_KILLS = 3  # actions in a row that killed their pool process; SPEC 4.3
 STUCK_AFTER = 2.0  # times its timeout that an action runs before it is reported; SPEC 4.3
 
 CheckType = Literal["redis", "redpanda", "benthos", "tcp", "http", "process"]
+
+
+def of_other_time(collected_at: float, data_since: float, now: float) -> str | None:
+    """Return why an observation is none of this Redis and its present clock, if that is so. Times by Redis' clock."""
+    if collected_at <= data_since:
+        return "not observed since Redis came back"
+    if collected_at > now + CLOCK_STEP:
+        return "observed by a clock of Redis that was set back since"
+    return None
 
 
 class SupervisorSettings(Document, frozen=True, kw_only=True):
@@ -153,6 +164,15 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
         """Tell whether the action runs for twice the time that it was given; waiting in the queue is not running."""
         begun = self.begun_at if self.stage is Stage.RUNNING else None
         return begun is not None and now - begun >= STUCK_AFTER * self.timeout
+
+    @property
+    def longest_deadline(self) -> float:
+        """Return the seconds ahead that a deadline can be; one beyond was written before Redis' clock was set back."""
+        return (QUEUED_TTL if self.stage is Stage.QUEUED else LEASE_TTL) + CLOCK_STEP
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether an action in progress is past its deadline at `now` (epoch seconds, Redis' clock)."""
+        return self.in_progress and not now <= self.deadline <= now + self.longest_deadline
 
 
 class NodeDocument(Document, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from supervisor.admission import Candidate, Limit, Skip, SkipReason, admit
 from supervisor.breaker import Verdict
 from supervisor.failures import AHEAD, count_failure, failures_of, not_before, remember
 from supervisor.keys import POOL
-from supervisor.model import QUEUED_PER_SLOT, Lease, Stage, SupervisorSettings
+from supervisor.model import QUEUED_PER_SLOT, Lease, Stage, SupervisorSettings, of_other_time
 from workers.duration import ago
 from workers.model import UNKNOWN_AFTER, Phase, Signal, Snapshot, Status, Transition
 
@@ -43,13 +43,23 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """All that a plan is made from. `slots`: executor slots per place; a place that is away has none."""
+    """All that a plan is made from. `slots`: executor slots per place; a place that is away has none.
+
+    `data_since`: when Redis was last seen to be another one or to have its clock set; what was observed before does not
+    count. `hold_until`: nothing is claimed before, not even a stop. Both are 0 when nothing of that has happened.
+    """
 
     subjects: tuple[Subject, ...]
     verdicts: Mapping[str, Verdict]
     slots: Mapping[str, int]
     circuit_open: bool
     settings: SupervisorSettings = _DEFAULTS
+    data_since: float = 0.0
+    hold_until: float = 0.0
+
+    def held(self, now: float) -> bool:
+        """Tell whether a hold-off is on."""
+        return now < self.hold_until
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -86,7 +96,17 @@ def make_plan(view: View, now: float) -> Plan:
                 skips.append(part)
             else:
                 steps.append(part)
+    if view.held(now):
+        steps, skips = _hold_off(steps, skips, view.hold_until - now)
     return _admit(steps, skips, view)
+
+
+def _hold_off(steps: list[Step], skips: list[Skip], left: float) -> tuple[list[Step], list[Skip]]:
+    """Let statuses pass alone: Redis may have lost leases, and who holds them has `left` seconds to say so."""
+    why = f"leases are being renewed since Redis came back: {left:.1f}s"
+    held = [step for step in steps if step.action is not None or step.forget or step.cancel]
+    told = [msgspec.structs.replace(step, action=None, cancel=False) for step in steps if step.status is not None]
+    return told, [*skips, *(Skip(step.subject.id, SkipReason.HOLD_OFF, why) for step in held)]
 
 
 def _consider(subject: Subject, view: View, by_id: Mapping[str, Subject], now: float) -> list[Step | Skip]:
@@ -96,7 +116,7 @@ def _consider(subject: Subject, view: View, by_id: Mapping[str, Subject], now: f
         return [Skip(subject.id, SkipReason.DERIVE_FAILED, subject.unreadable)]
     if (blocked := _blocked(subject, snapshot, view, now)) is not None:
         return blocked
-    if (blind := _blind(subject, snapshot, now)) is not None:
+    if (blind := _blind(subject, snapshot, view, now)) is not None:
         return _written(subject, snapshot.status, _stop_blindly(subject, snapshot, blind) or blind)
     transition = derived(subject, snapshot, now)
     if isinstance(transition, str):
@@ -191,11 +211,13 @@ def _stop_blindly(subject: Subject, snapshot: Snapshot, blind: Skip) -> Step | N
     return Step(subject, f"desired is stopped; {blind.detail}", action=Stop())
 
 
-def _blind(subject: Subject, snapshot: Snapshot, now: float) -> Skip | None:
+def _blind(subject: Subject, snapshot: Snapshot, view: View, now: float) -> Skip | None:
     """Return why the worker's observation is none to decide on."""
     observed = snapshot.observed
     if observed is None:
         return Skip(subject.id, SkipReason.AWAITING_OBSERVATION, "not observed yet")
+    if (why := of_other_time(observed.collected_at, view.data_since, now)) is not None:
+        return Skip(subject.id, SkipReason.AWAITING_OBSERVATION, why)
     ended = subject.lease.ended_at if subject.lease else None
     if ended is not None and not _is_later(observed.collected_at, ended, now):
         return Skip(

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-NAMES = ("gate", "finish", "apply", "begin", "renew", "end", "reap", "cancel", "node", "observe", "forget")
+NAMES = ("gate", "finish", "apply", "begin", "renew", "end", "reap", "cancel", "node", "observe", "forget", "touch")
 
 
 @cache
@@ -38,5 +38,11 @@ class Scripts:
 
     def run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int | float]) -> Any:
         """Run a script; its first argument, the time, is added here. Redis' errors pass through."""
-        now = "" if self._clock is None else f"{self._clock():.6f}"
-        return self._scripts[name](keys=list(keys), args=[now, *arguments])
+        return self._scripts[name](keys=list(keys), args=[self._now(), *arguments])
+
+    def queue(self, pipe: Any, name: str, keys: Sequence[str], arguments: Sequence[str | int | float] = ()) -> None:
+        """Put a script into a transaction that is being gathered."""
+        self._scripts[name](keys=list(keys), args=[self._now(), *arguments], client=pipe)
+
+    def _now(self) -> str:
+        return "" if self._clock is None else f"{self._clock():.6f}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import redis
@@ -22,6 +22,7 @@ from supervisor.keys import CHILD_PREFIX, SUPERVISOR, Keys
 from supervisor.logs import logger
 from supervisor.metrics import is_of_worker
 from supervisor.model import (
+    HOLD_OFF,
     NODE_AWAY_AFTER,
     TICK_DEBOUNCE,
     TICK_LEASE,
@@ -55,11 +56,15 @@ def decode(text: str, kind: type[D], key: str) -> D:
 
 @dataclass(frozen=True)
 class Index:
-    """Which workers and children a supervisor has, and where."""
+    """Which workers and children a supervisor has, and where.
+
+    `revision` grows with every change of what people wish for; 0 when none was ever written.
+    """
 
     settings: SupervisorSettings
     places: Mapping[str, str]
     generations: Mapping[str, int]
+    revision: int = 0
 
     @property
     def workers(self) -> list[tuple[str, str]]:
@@ -75,6 +80,14 @@ class Index:
     def nodes(self) -> tuple[str, ...]:
         """Return the nodes that the fleet declares or places something on."""
         return tuple(sorted({*self.settings.nodes, *self.places.values()}))
+
+
+class GateAnswer(NamedTuple):
+    """What the gate says: "started", "held" or "early"; Redis' time; why a hold-off has begun, or ""."""
+
+    answer: str
+    now: float
+    held_off: str = ""
 
 
 @dataclass
@@ -129,11 +142,12 @@ class Store:
             pipe.get(keys.settings)
             pipe.hgetall(keys.index)
             pipe.hgetall(keys.generations)
-            settings, places, generations = pipe.execute()
+            pipe.get(keys.revision)
+            settings, places, generations, revision = pipe.execute()
         if settings is None:
             return None
         numbers = {item: int(number) for item, number in generations.items()}
-        return Index(decode(settings, SupervisorSettings, keys.settings), places, numbers)
+        return Index(decode(settings, SupervisorSettings, keys.settings), places, numbers, int(revision or 0))
 
     def read(self, kind: type[D], key: str) -> D | None:
         """Return the document at `key`, or None. Raises `BadDocument`."""
@@ -188,13 +202,20 @@ class Store:
 
     # -- the tick -----------------------------------------------------------------------------------------------------
 
-    def begin_tick(self, supervisor: str, index: Index, tick_id: str) -> tuple[str, float]:
-        """Ask the gate for a tick; return "started", "held" or "early", and Redis' time."""
+    def begin_tick(
+        self, supervisor: str, index: Index, tick_id: str, mirrored: bool = False, stepped: bool = False
+    ) -> GateAnswer:
+        """Ask the gate for a tick.
+
+        A hold-off begins when Redis is another one than at the last tick, when its clock was set (`stepped`: the caller
+        saw it), or when it never saw a tick although a fleet is `mirrored` on disk.
+        """
         keys = self.keys(supervisor)
-        wakes = [keys.wake(place) for place in (SUPERVISOR, *index.nodes)]
-        arguments: list[str | float] = [tick_id, TICK_LEASE, index.settings.tick_interval, TICK_DEBOUNCE]
-        answer, now = self.scripts.run("gate", [keys.tick, keys.counters(SUPERVISOR), *wakes], arguments)
-        return str(answer), float(now)
+        where = [keys.tick, keys.counters(SUPERVISOR), keys.events(SUPERVISOR)]
+        where += [keys.wake(place) for place in (SUPERVISOR, *index.nodes)]
+        times = [TICK_LEASE, index.settings.tick_interval, TICK_DEBOUNCE, HOLD_OFF]
+        answer, now, why = self.scripts.run("gate", where, [tick_id, *times, int(mirrored), int(stepped)])
+        return GateAnswer(str(answer), float(now), str(why))
 
     def finish_tick(self, supervisor: str, tick_id: str, report: str, skips: Mapping[str, int]) -> bool:
         """End a tick with its report (JSON) and count its skips; return False when another tick had taken over."""
@@ -226,8 +247,13 @@ class Store:
             self._write_children(pipe, keys, fleet, before, applied)
             self._mark_removed(pipe, keys, fleet, before, applied)
             pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
+            self._touch(pipe, keys)
             pipe.execute()
         return applied
+
+    def _touch(self, pipe: Any, keys: Keys) -> None:
+        """Give what people wish for a new revision, in the transaction that changes it."""
+        self.scripts.queue(pipe, "touch", [keys.revision])
 
     def _write_workers(
         self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], now: float, applied: Applied
@@ -307,15 +333,20 @@ class Store:
             told = {"event": "operator.set", "worker_id": worker_id, "desired": state or "default", "by": by}
             pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
             pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
+            self._touch(pipe, keys)
             pipe.execute()
 
-    def forget(self, supervisor: str, place: str, worker_id: str, generation: int) -> bool:
-        """Remove every trace of a worker but its events; return False when it has come back meanwhile."""
+    def forget(self, supervisor: str, place: str, worker_id: str, generation: int, tick_id: str = "") -> bool:
+        """Remove every trace of a worker but its events; return False when it has come back meanwhile.
+
+        On behalf of tick `tick_id` only while the tick lease is its own.
+        """
         keys = self.keys(supervisor)
         series = [name for name in self.client.hkeys(keys.counters(place)) if is_of_worker(name, worker_id)]
         documents = [getattr(keys, kind)(place, worker_id) for kind in WORKER_KINDS]
-        where = [keys.generations, keys.index, keys.counters(place), keys.events(place), *documents]
-        return bool(self.scripts.run("forget", where, [worker_id, generation, *series]) == 1)
+        where = [keys.generations, keys.index, keys.counters(place), keys.events(place), keys.revision, keys.tick]
+        arguments = [worker_id, generation, tick_id, *series]
+        return bool(self.scripts.run("forget", [*where, *documents], arguments) == 1)
 
     def _forget(self, pipe: Any, keys: Keys, item: str, place: str) -> None:
         pipe.delete(*(getattr(keys, kind)(place, item) for kind in WORKER_KINDS))

@@ -18,7 +18,7 @@ from supervisor.breaker import Breaker, Decision, Notice, Said, Values
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
 from supervisor.failures import Notice as WorkerNotice
 from supervisor.logs import INFRASTRUCTURE, WORKER, logger
-from supervisor.model import ChildSpec
+from supervisor.model import HOLD_OFF, ChildSpec
 from supervisor.plan import Plan, Step, Subject, make_plan
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
@@ -69,13 +69,16 @@ class Tick:
         return self._report(world, decision, plan, applied, bool(restarts))
 
     def _reap(self, world: World) -> None:
-        """Free the leases past their deadline; their workers are planned for by the next tick."""
+        """Free the leases past their deadline, but in a hold-off; their workers are planned for by the next tick."""
+        if world.view.held(world.now):
+            return
         leases = [(subject.id, subject.place, subject.lease) for subject in world.view.subjects]
         leases += [(child.spec.id, child.place, child.lease) for child in world.children]
         for item, place, lease in leases:
-            if lease is None or not lease.in_progress or lease.deadline >= world.now:
+            if lease is None or not lease.is_over(world.now):
                 continue
-            if self.runtime.leases.reap(self.supervisor, place, item, lease.token):
+            longest = lease.longest_deadline
+            if self.runtime.leases.reap(self.supervisor, place, item, lease.token, self.id, longest):
                 fields = {"worker_id": item, "action_type": lease.action, "action_id": lease.action_id}
                 log.warning(
                     "Action lost", event_name="action.lost", token=lease.token, stage=lease.stage, **fields, **WORKER
@@ -89,11 +92,14 @@ class Tick:
             {child.spec.name: child.spec.start_grace for child in world.children},
             world.index.settings.max_attempts,
             world.now,
+            world.view.hold_until,
         )
 
     def _restarts(self, world: World, decision: Decision) -> list[Item]:
         """Return the claims for children that failed, and for those that nobody has started yet."""
         items = []
+        if world.view.held(world.now):
+            return []
         for child in world.children:
             fresh = child.verdict.state == "absent" and not (child.lease is not None and child.lease.in_progress)
             if child.spec.name in decision.restarts or (fresh and _may_start(child, world.now)):
@@ -118,7 +124,8 @@ class Tick:
         for step in plan.steps:
             if step.forget:
                 subject = step.subject
-                if self.runtime.store.forget(self.supervisor, subject.place, subject.id, subject.generation):
+                where = (self.supervisor, subject.place, subject.id)
+                if self.runtime.store.forget(*where, subject.generation, self.id):
                     log.info("Worker forgotten", event_name="worker.forgotten", worker_id=subject.id)
 
     def _tell(self, decision: Decision, world: World) -> None:
@@ -167,10 +174,13 @@ def run(runtime: Runtime, publish: Publish, supervisor: str) -> Report | None:
     if index is None:
         return None
     tick_id = str(uuid.uuid4())
-    answer, now = store.begin_tick(supervisor, index, tick_id)
-    if answer != "started":
+    gate = store.begin_tick(supervisor, index, tick_id)
+    if gate.held_off:
+        fields = {"supervisor": supervisor, "reason": gate.held_off, "seconds": round(HOLD_OFF, 3)}
+        log.warning("Nothing is claimed for a while", event_name="store.hold_off", **fields, **INFRASTRUCTURE)
+    if gate.answer != "started":
         return None
-    world = load_world(runtime, supervisor, index, now)
+    world = load_world(runtime, supervisor, index, gate.now)
     report = Tick(runtime, publish, supervisor, tick_id).run(world)
     store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode(), report.skips)
     return report

@@ -12,12 +12,14 @@ from supervisor.errors import BadDocument, SnapshotMissing
 from supervisor.health import judge
 from supervisor.keys import CHILD_PREFIX
 from supervisor.model import (
+    CLOCK_STEP,
     NODE_AWAY_AFTER,
     ChildObserved,
     ChildSpec,
     CollectorDocument,
     Lease,
     NodeDocument,
+    of_other_time,
 )
 from supervisor.plan import Subject, View
 from supervisor.runtime import Runtime
@@ -51,15 +53,56 @@ class World:
     unreadable_children: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Times:
+    """Redis' clock: what it says now, and since when it has been this Redis and this clock (0: always).
+
+    Times that lie ahead were written before the clock was set back; what waits for them would wait for long.
+    """
+
+    now: float
+    data_since: float
+
+    def past(self, time: float) -> float:
+        """Return a time that is not ahead of now."""
+        return min(self.data_since, self.now) if time > self.now + CLOCK_STEP else time
+
+    def of_lease(self, lease: Lease) -> Lease:
+        """Return a lease that did not end ahead of now."""
+        if lease.ended_at is None or lease.ended_at <= self.now:
+            return lease
+        return msgspec.structs.replace(lease, ended_at=self.past(lease.ended_at))
+
+    def of_status(self, status: Status) -> Status:
+        """Return a status whose times are not ahead of now."""
+        if max(status.since, status.died_at, *status.failed_at) <= self.now:
+            return status
+        failed = tuple(time for time in status.failed_at if time <= self.now + CLOCK_STEP)
+        since, died = self.past(status.since), self.past(status.died_at)
+        return msgspec.structs.replace(status, since=since, died_at=died, failed_at=failed)
+
+    def of_breaker(self, breaker: Breaker) -> Breaker:
+        """Return a circuit whose times are not ahead of now."""
+        opened = None if breaker.opened_at is None else self.past(breaker.opened_at)
+        closed = None if breaker.closed_at is None else self.past(breaker.closed_at)
+        children = {
+            name: msgspec.structs.replace(recovery, failed_at=self.past(recovery.failed_at))
+            for name, recovery in breaker.children.items()
+        }
+        return msgspec.structs.replace(breaker, opened_at=opened, closed_at=closed, children=children)
+
+
 def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> World:
     """Load all of a supervisor. A document that cannot be read costs its worker or child, not the rest."""
     store = runtime.store
-    breaker = store.breaker(supervisor)
+    tick = store.last_tick(supervisor)
+    times = Times(now, tick.data_since if tick else 0.0)
+    breaker = times.of_breaker(store.breaker(supervisor))
     nodes = store.nodes(supervisor, index.nodes)
     away = {place for place, (node, _) in nodes.items() if is_away(node, now)}
-    children, unreadable = _load_children(runtime, supervisor, index, away, now)
+    children, unreadable = _load_children(runtime, supervisor, index, away, times)
     view = View(
-        subjects=tuple(_load_subjects(runtime, supervisor, index, breaker, now)),
+        subjects=tuple(_load_subjects(runtime, supervisor, index, breaker, times)),
         verdicts={
             **{item.removeprefix(CHILD_PREFIX): Verdict("unknown", why) for item, why in unreadable.items()},
             **{child.spec.name: child.verdict for child in children},
@@ -67,17 +110,19 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
         slots={place: node.slots for place, (node, _) in nodes.items() if node is not None and place not in away},
         circuit_open=breaker.is_open,
         settings=index.settings,
+        data_since=times.data_since,
+        hold_until=tick.hold_until if tick else 0.0,
     )
     return World(index, now, breaker, tuple(children), nodes, view, unreadable)
 
 
 def is_away(node: NodeDocument | None, now: float) -> bool:
     """Tell whether a node's executor is gone or silent for too long."""
-    return node is None or node.left or now - node.at >= NODE_AWAY_AFTER
+    return node is None or node.left or abs(now - node.at) >= NODE_AWAY_AFTER  # ahead: Redis' clock was set back
 
 
 def _load_children(
-    runtime: Runtime, supervisor: str, index: Index, away: set[str], now: float
+    runtime: Runtime, supervisor: str, index: Index, away: set[str], times: Times
 ) -> tuple[list[Child], dict[str, str]]:
     keys = runtime.store.keys(supervisor)
     children: list[Child] = []
@@ -90,14 +135,20 @@ def _load_children(
         except BadDocument as error:
             unreadable[item] = str(error)
             continue
-        verdict = judge(spec, seen, place in away, lease, now)
+        verdict = _verdict(spec, seen, place in away, lease and times.of_lease(lease), times)
         children.append(Child(spec, place, index.generations.get(item, 0), seen, lease, verdict))
     return children, unreadable
 
 
-def _load_subjects(runtime: Runtime, supervisor: str, index: Index, breaker: Breaker, now: float) -> list[Subject]:
+def _verdict(spec: ChildSpec, seen: ChildObserved | None, node_away: bool, last: Lease | None, times: Times) -> Verdict:
+    """Judge a child by what was seen since Redis is the one that it is."""
+    why = of_other_time(seen.collected_at, times.data_since, times.now) if seen is not None else None
+    return Verdict("unknown", why) if why is not None else judge(spec, seen, node_away, last, times.now)
+
+
+def _load_subjects(runtime: Runtime, supervisor: str, index: Index, breaker: Breaker, times: Times) -> list[Subject]:
     return [
-        _subject(runtime, supervisor, item, place, texts, index.generations.get(item, 0), breaker, now)
+        _subject(runtime, supervisor, item, place, texts, index.generations.get(item, 0), breaker, times)
         for item, place, texts in runtime.store.read_worker(supervisor, index.workers)
     ]
 
@@ -110,12 +161,12 @@ def _subject(
     texts: Mapping[str, str | None],
     generation: int,
     breaker: Breaker,
-    now: float,
+    times: Times,
 ) -> Subject:
     keys = runtime.store.keys(supervisor)
     lease: Lease | None = None
     try:
-        lease = decode(texts["lease"], Lease, keys.lease(place, item)) if texts["lease"] else None
+        lease = times.of_lease(decode(texts["lease"], Lease, keys.lease(place, item))) if texts["lease"] else None
         identity = decode(_required(texts, "identity", item), Identity, keys.identity(place, item))
         kind = runtime.workers.get(identity.type)
         desired, overridden = _desired(texts, item, keys.desired(place, item), keys.override(place, item))
@@ -135,8 +186,8 @@ def _subject(
         desired=desired,
         overridden=overridden,
         observed=observed,
-        status=status,
-        metadata=metadata(observed.collected_at if observed else None, now, breaker),
+        status=times.of_status(status),
+        metadata=metadata(observed.collected_at if observed else None, times.now, breaker),
         failures=lease.failures if lease else 0,
         control=control,
     )

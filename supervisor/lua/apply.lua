@@ -12,8 +12,8 @@
 -- Returns {'applied', per item: token | '' (nothing claimed) | 'refused:<why>'} or {'refused:tick'}
 local us = now_us(ARGV[1])
 local now = seconds(us)
-local tick = load(KEYS[1])
-if not tick or tick.id ~= ARGV[2] or tick.deadline < now then return {'refused:tick'} end
+local tick = my_tick(KEYS[1], ARGV[2], now)
+if not tick then return {'refused:tick'} end
 tick.deadline = now + tonumber(ARGV[3])
 save(KEYS[1], tick)
 
@@ -27,7 +27,10 @@ end
 for _, counter in ipairs(batch.counters) do count(KEYS[4], counter[1], counter[2]) end
 for _, fields in ipairs(batch.events) do event(KEYS[5], fields) end
 
+local held = (tick.hold_until or 0) > now -- Redis may have lost leases: who holds them is about to renew them
+
 local function claim(keys, id, wanted)
+  if held then return 'refused:hold_off' end
   local lease = load(keys[1])
   if lease and lease.stage ~= 'free' then return 'refused:in_progress' end
   if (lease and lease.token or '') ~= wanted.token then return 'refused:token' end
@@ -59,7 +62,7 @@ for i, item in ipairs(batch.items) do
   if item.status then redis.call('SET', keys[2], item.status) end
   for _, fields in ipairs(item.events or {}) do event(keys[4], fields) end
   for _, field in ipairs(item.counters or {}) do count(keys[3], field) end
-  if item.cancel then cancel(keys, item.cancel) end
+  if item.cancel and not held then cancel(keys, item.cancel) end
   local answer = item.claim and claim(keys, item.id, item.claim) or ''
   if string.sub(answer, 1, 8) == 'refused:' then
     count(KEYS[4], 'supervisor_claims_refused_total|' .. string.sub(answer, 9))

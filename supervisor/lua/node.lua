@@ -5,7 +5,7 @@
 local now = seconds(now_us(ARGV[1]))
 local mine = cjson.decode(ARGV[2])
 local theirs = load(KEYS[1])
-if theirs and now - theirs.at < tonumber(ARGV[3]) and not theirs.left
+if theirs and math.abs(now - theirs.at) < tonumber(ARGV[3]) and not theirs.left
   and (theirs.host ~= mine.host or theirs.boot_id ~= mine.boot_id) then
   return theirs.host
 end

@@ -17,6 +17,31 @@ end
 
 local function save(key, document) redis.call('SET', key, cjson.encode(document)) end
 
+-- run_id(): of the Redis that runs this; '' where it cannot be told. Another one may have lost what was written last.
+local function run_id()
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+end
+
+-- touch(revision, us): what people wish for has changed; the mirrors on disk keep the newest revision.
+local function touch(revision, us)
+  local last = tonumber(redis.call('GET', revision) or 0)
+  redis.call('SET', revision, string.format('%.0f', math.max(last + 1, us)))
+end
+
+-- my_tick(key, id, now): the tick document, if its lease is tick `id`'s still, and Redis the one it began on.
+local function my_tick(key, id, now)
+  local tick = load(key)
+  if tick and tick.id == id and tick.deadline >= now and (tick.run_id or '') == run_id() then return tick end
+end
+
+-- hold_off(tick, now, seconds): Redis may have lost data or had its clock set. Cuts off the tick that runs; nothing is
+-- claimed for a while, and what was observed before does not count any more.
+local function hold_off(tick, now, seconds)
+  tick.id, tick.started_at, tick.deadline = '', 0, 0
+  tick.run_id, tick.data_since, tick.hold_until = run_id(), now, now + seconds
+end
+
 local function event(stream, fields) redis.call('XADD', stream, 'MAXLEN', '~', 10000, '*', unpack(fields)) end
 
 local function count(counters, field, by) redis.call('HINCRBY', counters, field, by or 1) end

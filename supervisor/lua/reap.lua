@@ -1,10 +1,16 @@
 -- Free a lease that is past its deadline: nobody can say any more how its action ended.
--- KEYS  1 lease  2 counters  3 events  4 asks  5 wake
--- ARGV  1 now ('' = Redis')  2 token that was seen past its deadline
--- Returns 1, or 0 when the lease has moved on meanwhile.
+-- KEYS  1 lease  2 counters  3 events  4 asks  5 wake  6 tick
+-- ARGV  1 now ('' = Redis')  2 token that was seen past its deadline  3 tick id ('' = nobody's)
+--       4 seconds ahead beyond which a deadline is of another time: Redis' clock was set back since
+-- Returns 1, or 0 when the lease has moved on meanwhile, the tick lease is not that tick's any more, or in a hold-off.
 local now = seconds(now_us(ARGV[1]))
 local lease = load(KEYS[1])
-if not lease or lease.token ~= ARGV[2] or lease.stage == 'free' or lease.deadline >= now then return 0 end
+if not lease or lease.token ~= ARGV[2] or lease.stage == 'free' then return 0 end
+if lease.deadline >= now and lease.deadline <= now + tonumber(ARGV[4]) then return 0 end
+if ARGV[3] ~= '' then
+  local tick = my_tick(KEYS[6], ARGV[3], now)
+  if not tick or (tick.hold_until or 0) > now then return 0 end
+end
 local where = lease.stage == 'queued' and 'never begun by any executor' or 'lease ran out on ' .. (lease.executor or '?')
 free(KEYS, lease, now, 'lost', where)
 return 1

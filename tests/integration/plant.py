@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,14 @@ NODE = "edge-1"
 
 
 def dump(client: Any) -> dict[str, object]:
-    """Return every key with its whole value."""
-    readers = {
-        "string": client.get,
+    """Return every key with its whole value; a document as what it says, as Lua writes its fields in any order."""
+
+    def string(key: str) -> object:
+        text = client.get(key)
+        return json.loads(text) if text.startswith("{") else text
+
+    readers: dict[str, Callable[[str], object]] = {
+        "string": string,
         "hash": client.hgetall,
         "stream": client.xrange,
         "set": client.smembers,
@@ -115,10 +121,10 @@ class Plant:
         return self.store.read(Status, self.keys.status(NODE, item))
 
     def tick_document(self) -> TickDocument:
-        """Return the tick lease."""
+        """Return the tick lease, without the id of this run's Redis."""
         text = self.client.get(self.keys.tick)
         assert text is not None
-        return decode(text, TickDocument, self.keys.tick)
+        return msgspec.structs.replace(decode(text, TickDocument, self.keys.tick), run_id="")
 
     # -- what is written ----------------------------------------------------------------------------------------------
 
@@ -171,7 +177,7 @@ class Plant:
         index = self.store.index(NAME)
         assert index is not None
         tick_id = f"t{self.ticks}"
-        assert self.store.begin_tick(NAME, index, tick_id) == ("started", self.clock.now())
+        assert self.store.begin_tick(NAME, index, tick_id)[:2] == ("started", self.clock.now())
         return tick_id
 
     def write(self, *items: Item, tick_id: str = "", circuit: Circuit | None = None) -> Applied:

@@ -181,12 +181,18 @@ def test_a_token_is_larger_than_the_one_before_even_if_the_clock_has_gone_back(p
     earlier = Store(plant.client, "test", lambda: NOW - 3600)
     index = earlier.index(NAME)
     assert index is not None
-    assert earlier.begin_tick(NAME, index, "back") == ("started", NOW - 3600)
-    (message,) = apply(earlier, NAME, "back", Circuit(0), [plant.item(action_id="a2")]).messages
+    assert earlier.begin_tick(NAME, index, "back")[:2] == ("started", NOW - 3600)
+    assert apply(earlier, NAME, "back", Circuit(0), [plant.item(action_id="a2")]).refused == {
+        "flow-1": "refused:hold_off"
+    }
+    now = NOW - 3590
+    later = Store(plant.client, "test", lambda: now)
+    assert later.begin_tick(NAME, index, "on") == ("started", now, "")
+    (message,) = apply(later, NAME, "on", Circuit(0), [plant.item(action_id="a2")]).messages
     assert int(message.token) == int(TOKEN) + 1
     lease = plant.lease()
     assert lease is not None
-    assert (lease.token, lease.claimed_at, lease.deadline) == (message.token, NOW - 3600, NOW - 3570)
+    assert (lease.token, lease.claimed_at, lease.deadline) == (message.token, now, now + 30)
 
 
 def test_the_failures_of_the_action_before_go_over_into_the_next_lease(plant: Plant) -> None:

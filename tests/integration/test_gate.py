@@ -11,10 +11,10 @@ from tests.factories import NOW
 from tests.integration.plant import NAME, NODE, Plant
 
 
-def ask(plant: Plant, tick_id: str) -> tuple[str, float]:
+def ask(plant: Plant, tick_id: str, **saw: bool) -> tuple[str, float]:
     index = plant.store.index(NAME)
     assert index is not None
-    return plant.store.begin_tick(NAME, index, tick_id)
+    return plant.store.begin_tick(NAME, index, tick_id, **saw)[:2]
 
 
 @pytest.fixture
@@ -98,5 +98,5 @@ def test_a_clock_that_went_back_neither_blocks_the_gate_nor_waits_to_be_caught_u
     earlier = Store(plant.client, "test", lambda: NOW - 1000)
     index = earlier.index(NAME)
     assert index is not None
-    assert earlier.begin_tick(NAME, index, "t2") == ("started", NOW - 1000)
+    assert earlier.begin_tick(NAME, index, "t2")[:2] == ("started", NOW - 1000)
     assert plant.tick_document().id == "t2"

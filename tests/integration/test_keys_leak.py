@@ -12,7 +12,17 @@ from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, grant_of, worker
 
 # what supervisor/keys.py says of each kind
-ONE_EACH = {"settings", "index", "generations", "tick", "circuit", "node", "collector", "counters"}  # per place
+ONE_EACH = {
+    "settings",
+    "index",
+    "generations",
+    "tick",
+    "circuit",
+    "node",
+    "collector",
+    "counters",
+    "revision",
+}  # per place
 ONE_PER_ITEM = {"identity", "desired", "override", "observed", "status", "lease"}  # gone with forget
 STREAMS = {"events": EVENTS_CAP}
 LISTS = {"asks": ASKS_CAP}

@@ -39,10 +39,11 @@ def decide(
     last: Lease | None = None,
     max_attempts: int = 5,
     grace: float = GRACE,
+    not_before: float = 0.0,
 ) -> Decision:
     """Return the decision about the broker, or about several children."""
     verdicts = {"broker": verdict} if isinstance(verdict, Verdict) else verdict
-    return step(breaker, verdicts, {"broker": last}, {"broker": grace}, max_attempts, now)
+    return step(breaker, verdicts, {"broker": last}, {"broker": grace}, max_attempts, now, not_before)
 
 
 def opened(attempts: int = 1, *, ago: float = 30.0, **changes: object) -> Breaker:
@@ -338,3 +339,13 @@ def test_s5_escalation_is_not_skipped_when_the_next_attempt_is_already_due() -> 
     assert Notice.ESCALATED in notices(decision)
     assert decision.breaker.escalated
     assert decision.restarts == ("broker",)
+
+
+def test_a_hold_off_opens_the_circuit_but_starts_and_counts_no_restart() -> None:
+    held = decide(Breaker(), FAILED, not_before=NOW + 1)
+    assert (held.breaker.state, held.breaker.attempts, held.restarts) == ("open", 0, ())
+    assert notices(held) == [Notice.CHECK_FAILED, Notice.OPENED]
+    still = decide(held.breaker, FAILED, NOW + 0.5, not_before=NOW + 1)
+    assert (still.breaker, still.restarts) == (held.breaker, ())
+    after = decide(held.breaker, FAILED, NOW + 1, not_before=NOW + 1)
+    assert (after.breaker.attempts, after.restarts) == (1, ("broker",))

@@ -135,6 +135,18 @@ SKIPS = {
         make_view(wants_start(lease=make_lease(ended_at=NOW - 1))),
         Skip("flow-1", SkipReason.AWAITING_OBSERVATION, "not observed since its last action ended 1s ago"),
     ),
+    "not observed since Redis came back": (
+        make_view(wants_start(), data_since=NOW - 1),
+        Skip("flow-1", SkipReason.AWAITING_OBSERVATION, "not observed since Redis came back"),
+    ),
+    "observed ahead of time": (
+        make_view(make_subject(make_snapshot(state="starting", age=-1.5))),
+        Skip("flow-1", SkipReason.AWAITING_OBSERVATION, "observed by a clock of Redis that was set back since"),
+    ),
+    "a hold-off": (
+        make_view(wants_start(), hold_until=NOW + 2.5),
+        Skip("flow-1", SkipReason.HOLD_OFF, "leases are being renewed since Redis came back: 2.5s"),
+    ),
     "an old observation": (
         make_view(make_subject(make_snapshot(state="starting", age=10.0))),
         Skip("flow-1", SkipReason.STALE_OBSERVATION, "last observed 10s ago"),
@@ -487,3 +499,23 @@ def test_a_stop_that_is_wanted_does_not_wait_for_a_derive_that_works() -> None:
     assert [(step.action, step.reason) for step in plan.steps] == [
         (Stop(), "desired is stopped; RuntimeError: a bug in a type")
     ]
+
+
+def test_in_a_hold_off_statuses_go_on_but_neither_a_stop_nor_a_forgetting_does() -> None:
+    stopping = make_subject(make_snapshot(worker_id="a", desired="stopped", state="running", observed=up()))
+    gone = make_subject(msgspec.structs.replace(make_snapshot(worker_id="b", state="stopped"), desired=REMOVED))
+    moving = make_subject(make_snapshot(worker_id="c", state="stopped"))
+    view = make_view(stopping, gone, moving)
+    free = make_plan(view, NOW)
+    held = make_plan(msgspec.structs.replace(view, hold_until=NOW + 1), NOW)
+    assert [(step.subject.id, step.action is not None, step.forget) for step in held.steps] == [
+        (step.subject.id, False, False) for step in free.steps if step.status is not None
+    ]
+    acting = [step.subject.id for step in free.steps if step.action is not None or step.forget]
+    assert [(skip.worker_id, skip.reason) for skip in held.skips] == [(one, SkipReason.HOLD_OFF) for one in acting]
+    assert make_plan(msgspec.structs.replace(view, hold_until=NOW), NOW) == free
+
+
+def test_a_stop_waits_for_nothing_but_the_hold_off_when_nothing_was_observed_since_redis_came_back() -> None:
+    view = make_view(wants_stop(), data_since=NOW)
+    assert [step.action for step in make_plan(view, NOW).steps] == [Stop()]
