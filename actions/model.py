@@ -48,12 +48,18 @@ class Incarnation(msgspec.Struct, frozen=True):
     """One life of a component.
 
     `pid` alone never identifies it: pids are reused. `start_ticks` (clock ticks since boot, field 22 of
-    /proc/PID/stat) makes the pair unique within a boot.
+    /proc/PID/stat) makes the pair unique within a boot. A component that is run by commands has no process of its own:
+    both are 0.
     """
 
     pid: int
     start_ticks: int
     config_id: str
+
+    @property
+    def name(self) -> str:
+        """Return what a sentence calls it."""
+        return f"pid {self.pid}" if self.pid else "it"
 
 
 class Component(Protocol):

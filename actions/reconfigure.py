@@ -17,8 +17,8 @@ class Reconfigure(Action, frozen=True):
         component = context.component
         before = component.current()
         if before is not None and before.config_id == component.config_id:
-            return f"pid {before.pid} already runs configuration {before.config_id}"
+            return f"{before.name} already runs configuration {before.config_id}"
         if before is not None:
             component.stop(context.token)
         after = component.start(context.token)
-        return f"pid {after.pid} runs configuration {after.config_id}"
+        return f"{after.name} runs configuration {after.config_id}"

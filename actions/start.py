@@ -16,6 +16,5 @@ class Start(Action, frozen=True):
         """Start it; an incarnation that already runs is left alone."""
         before = context.component.current()
         after = context.component.start(context.token)
-        if before == after:
-            return f"already running as pid {after.pid}"
-        return f"started as pid {after.pid}"
+        done = "already running" if before == after else "started"
+        return f"{done} as pid {after.pid}" if after.pid else done

@@ -16,4 +16,4 @@ class Stop(Action, frozen=True):
         """Stop it and return when it is gone."""
         before = context.component.current()
         context.component.stop(context.token)
-        return "was not running" if before is None else f"stopped pid {before.pid}"
+        return "was not running" if before is None else f"stopped {before.name}"

@@ -23,14 +23,17 @@ from supervisor import health
 from supervisor.attendant import write_heartbeat
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument, SupervisorError
+from supervisor.keys import POOL
 from supervisor.logs import configure, logger
 from supervisor.model import HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
+from supervisor.rendezvous import observers, winner
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Index, decode
 from supervisor.targets import folder_of, target_of
 from workers.drivers.process import settled_look
 from workers.model import Desired, Document, Identity, Observed
+from workers.target import WorkerType
 
 log = logger("supervisor.collector")
 
@@ -43,12 +46,20 @@ _RESTLESS = frozenset(  # fields that change with every look and are no news
 )
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A worker or child with its place and its documents as they were read."""
+
+    place: str
+    texts: Mapping[str, str | None]
+
+
 @dataclass
 class Watched:
-    """One supervisor as this node sees it: what is placed here, and what was seen last."""
+    """One supervisor as this node sees it: what it has to observe, and what was seen last."""
 
     index: Index
-    texts: dict[str, dict[str, str | None]]
+    items: dict[str, Placed]
     seen: dict[str, Document] = field(default_factory=dict)
     due: dict[str, float] = field(default_factory=dict)
 
@@ -77,7 +88,7 @@ class RedisTime:
 
 
 class Collector:
-    """Observes everything placed on one node, for every supervisor of the installation."""
+    """Observes everything placed on one node, and the floating workers that it wins, for every supervisor."""
 
     def __init__(self, runtime: Runtime, node: str) -> None:
         """Prepare to observe for `node`."""
@@ -86,8 +97,9 @@ class Collector:
         self._time = RedisTime(runtime)
         self._watched: dict[str, Watched] = {}
         self._looks: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._unsaved: dict[str, dict[str, Document]] = {}
-        self._news: set[str] = set()
+        self._guests: dict[tuple[str, str], Placed] = {}
+        self._unsaved: dict[tuple[str, str], dict[str, Document]] = {}
+        self._news: set[tuple[str, str]] = set()
         self._asked: set[tuple[str, str]] = set()
         self._away = False
         self._stop = asyncio.Event()
@@ -114,7 +126,7 @@ class Collector:
     async def look_once(self) -> None:
         """Look at everything placed here once, and write it: the last word when all of it has been stopped."""
         await asyncio.to_thread(self._read)
-        looks = [self._look(name, item) for name, watched in self._watched.items() for item in watched.texts]
+        looks = [self._look(name, *of) for name, watched in self._watched.items() for of in watched.items.items()]
         await asyncio.gather(*looks)
         await asyncio.to_thread(self._save)
 
@@ -141,7 +153,10 @@ class Collector:
                     if (due <= now or key in self._asked) and key not in self._looks:
                         self._asked.discard(key)
                         watched.due[item] = now + watched.index.settings.observation_interval
-                        self._start_look(supervisor, item)
+                        self._start_look(supervisor, item, watched.items[item])
+            for key in list(self._guests):
+                if key not in self._looks:
+                    self._start_look(*key, self._guests.pop(key))
             await asyncio.sleep(0.05)
 
     async def _guarded(self, call: object) -> None:
@@ -159,7 +174,7 @@ class Collector:
         self._away = False
 
     def _read(self) -> None:
-        """Read the index and the documents of what is placed here."""
+        """Read the index and the documents of what is to be observed here."""
         store = self._runtime.store
         self._time.measure()
         found: dict[str, Watched] = {}
@@ -171,62 +186,69 @@ class Collector:
                 index = self._watched[supervisor].index if supervisor in self._watched else None
             if index is None:
                 continue
-            here = [(item, place) for item, place in index.places.items() if place == self._node]
-            texts = {item: kinds for item, _, kinds in store.read_worker(supervisor, here)}
+            mine = store.read_worker(supervisor, self._mine(supervisor, index))
+            items = {item: Placed(place, texts) for item, place, texts in mine}
             before = self._watched.get(supervisor)
             seen = before.seen if before else {}
-            due = {item: before.due.get(item, 0.0) if before else 0.0 for item in texts}
-            found[supervisor] = Watched(index, texts, {item: seen[item] for item in texts if item in seen}, due)
+            due = {item: before.due.get(item, 0.0) if before else 0.0 for item in items}
+            found[supervisor] = Watched(index, items, {item: seen[item] for item in items if item in seen}, due)
         self._watched = found
 
-    def _start_look(self, supervisor: str, item: str) -> None:
+    def _mine(self, supervisor: str, index: Index) -> list[tuple[str, str]]:
+        """Return (id, place) of what is placed here, and of the floating workers that this node wins."""
+        mine = [(item, place) for item, place in index.places.items() if place == self._node]
+        if index.floats:
+            store = self._runtime.store
+            nodes = observers(store.nodes(supervisor, store.known_nodes() | {self._node}), self._time.now())
+            floating = [item for item, place in index.places.items() if place == POOL]
+            mine += [(item, POOL) for item in floating if winner(nodes, item) == self._node]
+        return mine
+
+    def _start_look(self, supervisor: str, item: str, placed: Placed) -> None:
         """Look at one item. While that look runs no other is started: an item that is due again stays due."""
         key = (supervisor, item)
-        task = asyncio.create_task(self._look(supervisor, item))
+        task = asyncio.create_task(self._look(supervisor, item, placed))
         self._looks[key] = task
         task.add_done_callback(lambda _: self._looks.pop(key, None))
 
-    async def _look(self, supervisor: str, item: str) -> None:
+    async def _look(self, supervisor: str, item: str, placed: Placed) -> None:
         watched = self._watched[supervisor]
         collected_at = self._time.now()
         previous = watched.seen.get(item)
         try:
             async with asyncio.timeout(_LOOK_TIMEOUT):
-                seen = await self._see(supervisor, watched.texts[item], item, previous, collected_at)
+                seen = await self._see(supervisor, item, placed, previous, collected_at)
         except TimeoutError:
             seen = _unknown(item, collected_at, previous, "probe timed out")
         except Exception as error:  # noqa: BLE001 - a type's own code may raise anything; it is stored as what was seen
             seen = _unknown(item, collected_at, previous, f"{type(error).__name__}: {error}"[:300])
-        if watched is self._watched.get(supervisor) or item in self._watched.get(supervisor, watched).texts:
-            self._keep(supervisor, item, seen)
+        if supervisor in self._watched:
+            self._keep(supervisor, item, placed.place, seen)
 
     async def _see(
-        self,
-        supervisor: str,
-        texts: Mapping[str, str | None],
-        item: str,
-        previous: Document | None,
-        collected_at: float,
+        self, supervisor: str, item: str, placed: Placed, previous: Document | None, collected_at: float
     ) -> Document:
         """Look at a worker by its type, or at a child by its check."""
-        keys = self._runtime.store.keys(supervisor)
+        keys, place, texts = self._runtime.store.keys(supervisor), placed.place, placed.texts
         desired = texts["desired"] or "null"
         if texts["identity"] is None:
-            spec = decode(desired, ChildSpec, keys.desired(self._node, item))
-            folder = folder_of(self._runtime.settings.data_dir, supervisor, self._node, item)
+            spec = decode(desired, ChildSpec, keys.desired(place, item))
+            folder = folder_of(self._runtime.settings.data_dir, supervisor, place, item)
             return await see_child(spec, folder, previous, collected_at)
-        identity = decode(texts["identity"], Identity, keys.identity(self._node, item))
-        wanted = decode(desired, Desired, keys.desired(self._node, item))
+        identity = decode(texts["identity"], Identity, keys.identity(place, item))
+        wanted = decode(desired, Desired, keys.desired(place, item))
         kind, target = target_of(self._runtime, identity, wanted)
-        return await kind.observe(target, previous if isinstance(previous, Observed) else None, collected_at)
+        before = previous if isinstance(previous, Observed) else _stored(texts["observed"], kind)
+        return await kind.observe(target, before, collected_at)
 
-    def _keep(self, supervisor: str, item: str, seen: Document) -> None:
+    def _keep(self, supervisor: str, item: str, place: str, seen: Document) -> None:
+        """Keep what was seen for the next write; that leaves out what is not at that place any more."""
         watched = self._watched[supervisor]
         before = watched.seen.get(item)
         watched.seen[item] = seen
-        self._unsaved.setdefault(supervisor, {})[item] = seen
+        self._unsaved.setdefault((supervisor, place), {})[item] = seen
         if before is None or news(before) != news(seen):
-            self._news.add(supervisor)
+            self._news.add((supervisor, place))
 
     async def _save_forever(self) -> None:
         """Write what was seen in batches, and the collector's own heartbeat."""
@@ -243,15 +265,19 @@ class Collector:
         unsaved, self._unsaved = self._unsaved, {}
         news_of, self._news = self._news, set()
         for supervisor, watched in self._watched.items():
-            observed = unsaved.get(supervisor, {})
             heartbeat = CollectorDocument(
                 node=self._node,
                 pid=os.getpid(),
                 at=self._time.now(),
-                observed=len(watched.texts),
+                observed=len(watched.items),
                 clock_skew=self._time.skew,
             )
-            self._runtime.store.save_observations(supervisor, self._node, observed, heartbeat, supervisor in news_of)
+            for place in (self._node, POOL):
+                where = (supervisor, place)
+                if place == self._node or where in unsaved:
+                    self._runtime.store.save_observations(
+                        supervisor, place, unsaved.get(where, {}), heartbeat, wake=where in news_of
+                    )
 
     async def _asks_forever(self) -> None:
         """Look at once at what an ended action asks for."""
@@ -261,10 +287,19 @@ class Collector:
                 await asyncio.sleep(0.2)
 
     def _wait_for_ask(self) -> None:
-        places = [(supervisor, self._node) for supervisor in self._watched]
+        """Take one wish to be observed; one for a floating worker is for whoever takes it, and read anew."""
+        watched = self._watched
+        places = [(supervisor, self._node) for supervisor in watched]
+        places += [(supervisor, POOL) for supervisor, one in watched.items() if one.index.floats]
         asked = self._runtime.store.wait_for_ask(places, _ASK_TIMEOUT)
-        if asked is not None:
+        if asked is None:
+            return
+        supervisor, item = asked
+        if item in watched[supervisor].items:
             self._asked.add(asked)
+            return
+        for _, place, texts in self._runtime.store.read_worker(supervisor, [(item, POOL)]):
+            self._guests[asked] = Placed(place, texts)
 
 
 async def see_child(spec: ChildSpec, folder: Path, previous: Document | None, collected_at: float) -> ChildObserved:
@@ -288,6 +323,14 @@ async def see_child(spec: ChildSpec, folder: Path, previous: Document | None, co
     except health.CheckFailed as error:
         return msgspec.structs.replace(base, failures=failures + 1, error=str(error))
     return msgspec.structs.replace(base, passes=(before.passes if before else 0) + 1)
+
+
+def _stored(text: str | None, kind: WorkerType) -> Observed | None:
+    """Return what was seen last, perhaps by another node, or None when it cannot be read."""
+    try:
+        return None if text is None else decode(text, kind.observed_type, "the last observation")
+    except BadDocument:
+        return None
 
 
 def _unknown(item: str, collected_at: float, previous: Document | None, error: str) -> Document:

@@ -36,7 +36,7 @@ class StoreCollector(Collector):
         up = GaugeMetricFamily("supervisor_up", "1 if the store answers")
         try:
             worlds = list(self._worlds())
-            counted = [(name, self._runtime.store.counters(name, world.index.nodes)) for name, world in worlds]
+            counted = [(name, self._runtime.store.counters(name, world.index.places_used)) for name, world in worlds]
         except STORE_ERRORS:
             up.add_metric([], 0)
             yield up

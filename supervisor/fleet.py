@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import msgspec
 
 from supervisor.errors import UsageError
-from supervisor.keys import RESERVED_PLACES, RESERVED_SUPERVISORS
+from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
 from supervisor.model import Check, CheckType, ChildSpec, Runbook, SupervisorSettings
 from workers.duration import Duration
 from workers.model import Desired, DesiredState
@@ -73,7 +73,7 @@ class _Child(_Table, frozen=True, kw_only=True):
 class _Worker(_Table, frozen=True, kw_only=True):
     id: Name
     type: str
-    node: Name
+    node: Name | None = None
     desired: DesiredState = "running"
     depends_on: tuple[str, ...] = ()
     config: dict[str, Any] = {}
@@ -87,12 +87,17 @@ class _File(_Table, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class WorkerEntry:
-    """A worker of the file: who it is and what is wanted of it."""
+    """A worker of the file: who it is and what is wanted of it. Without a node it floats."""
 
     id: str
     type: str
-    node: str
+    node: str | None
     desired: Desired
+
+    @property
+    def place(self) -> str:
+        """Return the place of its documents."""
+        return self.node or POOL
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Fleet:
     @property
     def nodes(self) -> tuple[str, ...]:
         """Return the nodes declared or used, in order of appearance."""
-        used = [child.node for child in self.children] + [worker.node for worker in self.workers]
+        used = [child.node for child in self.children] + [worker.node for worker in self.workers if worker.node]
         return tuple(dict.fromkeys([*self.settings.nodes, *used]))
 
 
@@ -342,18 +347,26 @@ class _Reader:
         return self._absolute(_convert(raw, ProcessConfig, self.path, f"$.children[{number}]", whole))
 
     def _absolute(self, config: T) -> T:
-        """Resolve a process' working directory, which a file gives relative to itself."""
-        if not isinstance(config, ProcessConfig):
+        """Resolve a working directory, which a file gives relative to itself."""
+        cwd = getattr(config, "cwd", None)
+        if not isinstance(config, msgspec.Struct) or cwd is None:
             return config
-        return msgspec.structs.replace(config, cwd=str((self.path.parent / config.cwd).resolve()))
+        return msgspec.structs.replace(config, cwd=str((self.path.parent / cwd).resolve()))
 
     def _worker(self, number: int, worker: _Worker) -> WorkerEntry:
         label = f"id {worker.id!r}"
         if worker.type not in self.types.names():
             expected = f"unknown worker type; expected one of {', '.join(self.types.names())}"
             raise self._fail("workers", number, label, "type", worker.type, expected)
-        self._node("workers", number, label, worker.node)
         kind = self.types.get(worker.type)
+        if worker.node is not None:
+            self._node("workers", number, label, worker.node)
+        elif not kind.floats:
+            floating = ", ".join(name for name in self.types.names() if self.types.get(name).floats)
+            raise FleetError(
+                f"{self.path}: [[workers]] number {number + 1} ({label}): key 'node' is missing; expected the node "
+                f"that runs this {worker.type}; only workers of type {floating} can be without one"
+            )
         whole = {"workers": [None] * number + [{"id": worker.id, "config": worker.config}]}
         config = self._absolute(
             _convert(worker.config, kind.config_type, self.path, f"$.workers[{number}].config", whole)

@@ -180,8 +180,9 @@ def _blocked(subject: Subject, snapshot: Snapshot, view: View, now: float) -> li
         return [Skip(subject.id, SkipReason.PAUSED, f"by {control.by} {ago(now - control.at)} ago")]
     if subject.lease is not None and subject.lease.in_progress:
         return _in_progress(subject, subject.lease, snapshot, now)
-    if not view.slots.get(subject.place) and subject.place != POOL:
-        return [Skip(subject.id, SkipReason.NODE_AWAY, f"node {subject.place} has no live executor")]
+    if not view.slots.get(subject.place):
+        why = "no live executor" if subject.place == POOL else f"node {subject.place} has no live executor"
+        return [Skip(subject.id, SkipReason.NODE_AWAY, why)]
     return None
 
 

@@ -18,7 +18,7 @@ from supervisor.breaker import Breaker
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument, Refused
 from supervisor.fleet import Fleet
-from supervisor.keys import CHILD_PREFIX, SUPERVISOR, Keys
+from supervisor.keys import CHILD_PREFIX, POOL, SUPERVISOR, Keys
 from supervisor.logs import logger
 from supervisor.metrics import is_of_worker
 from supervisor.model import (
@@ -79,7 +79,17 @@ class Index:
     @property
     def nodes(self) -> tuple[str, ...]:
         """Return the nodes that the fleet declares or places something on."""
-        return tuple(sorted({*self.settings.nodes, *self.places.values()}))
+        return tuple(sorted({*self.settings.nodes, *self.places.values()} - {POOL}))
+
+    @property
+    def places_used(self) -> tuple[str, ...]:
+        """Return every place that has keys beside the control loop's: the nodes and the pool."""
+        return (*self.nodes, POOL)
+
+    @property
+    def floats(self) -> bool:
+        """Tell whether the fleet has floating workers."""
+        return POOL in self.places.values()
 
 
 class GateAnswer(NamedTuple):
@@ -212,7 +222,7 @@ class Store:
         """
         keys = self.keys(supervisor)
         where = [keys.tick, keys.counters(SUPERVISOR), keys.events(SUPERVISOR)]
-        where += [keys.wake(place) for place in (SUPERVISOR, *index.nodes)]
+        where += [keys.wake(place) for place in (SUPERVISOR, *index.places_used)]
         times = [TICK_LEASE, index.settings.tick_interval, TICK_DEBOUNCE, HOLD_OFF]
         answer, now, why = self.scripts.run("gate", where, [tick_id, *times, int(mirrored), int(stepped)])
         return GateAnswer(str(answer), float(now), str(why))
@@ -270,8 +280,8 @@ class Store:
                 identity = Identity(
                     id=worker.id, type=worker.type, supervisor=keys.supervisor, node=worker.node, created_at=now
                 )
-                pipe.set(keys.identity(worker.node, worker.id), encode(identity), nx=True)
-            self._write_desired(pipe, keys, worker.id, worker.node, encode(worker.desired), desired, applied)
+                pipe.set(keys.identity(worker.place, worker.id), encode(identity), nx=True)
+            self._write_desired(pipe, keys, worker.id, worker.place, encode(worker.desired), desired, applied)
 
     def _known(self, keys: Keys, before: Mapping[str, str]) -> dict[str, tuple[Identity | None, str | None]]:
         """Return identity and stored file layer (text) of what the index holds."""
@@ -376,16 +386,16 @@ class Store:
     def save_observations(
         self, supervisor: str, place: str, observed: Mapping[str, Document], collector: CollectorDocument, wake: bool
     ) -> None:
-        """Write what a collector saw, with its heartbeat; `wake` when something changed that a tick should see."""
+        """Write what a node's collector saw of a place, with its heartbeat; `wake` when a tick should see a change."""
         keys = self.keys(supervisor)
         where = [
             keys.index,
-            keys.collector(place),
+            keys.collector(collector.node),
             keys.wake(place),
             *(keys.observed(place, item) for item in observed),
         ]
         texts = [text for item, document in observed.items() for text in (item, encode(document))]
-        self.scripts.run("observe", where, [encode(collector), int(wake), *texts])
+        self.scripts.run("observe", where, [encode(collector), int(wake), place, *texts])
 
     def wait_for_ask(self, places: Sequence[tuple[str, str]], timeout: float) -> tuple[str, str] | None:
         """Wait until an observation is asked for at one of the (supervisor, place) pairs; return (supervisor, id).

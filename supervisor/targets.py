@@ -8,7 +8,7 @@ import msgspec
 
 from actions.model import ActionError, Component
 from supervisor.errors import BadDocument
-from supervisor.keys import CHILD_PREFIX
+from supervisor.keys import CHILD_PREFIX, POOL
 from supervisor.model import ChildSpec
 from supervisor.runtime import Runtime
 from workers.drivers.process import ProcessComponent
@@ -25,7 +25,7 @@ def folder_of(data_dir: Path, supervisor: str, node: str, item: str) -> Path:
 def target_of(runtime: Runtime, identity: Identity, desired: Desired) -> tuple[WorkerType, Target]:
     """Return a worker's type and target. Raises `BadDocument` when its stored configuration does not fit the type."""
     kind = runtime.workers.get(identity.type)
-    folder = folder_of(runtime.settings.data_dir, identity.supervisor, identity.node or "pool", identity.id)
+    folder = folder_of(runtime.settings.data_dir, identity.supervisor, identity.node or POOL, identity.id)
     try:
         config = msgspec.convert(desired.config, kind.config_type, dec_hook=lambda to, value: to(value))
     except msgspec.ValidationError as error:

@@ -10,20 +10,18 @@ import msgspec
 from supervisor.breaker import Breaker, Verdict
 from supervisor.errors import BadDocument, SnapshotMissing
 from supervisor.health import judge
-from supervisor.keys import CHILD_PREFIX
+from supervisor.keys import CHILD_PREFIX, POOL
 from supervisor.model import (
     CLOCK_STEP,
-    NODE_AWAY_AFTER,
     ChildObserved,
     ChildSpec,
-    CollectorDocument,
     Lease,
-    NodeDocument,
     of_other_time,
 )
 from supervisor.plan import Subject, View
+from supervisor.rendezvous import Heartbeats, is_away
 from supervisor.runtime import Runtime
-from supervisor.store import Index, decode
+from supervisor.store import Index, Store, decode
 from workers.model import Control, Desired, Identity, Metadata, Override, Snapshot, Status, Transition
 from workers.registry import UnknownWorkerType
 
@@ -48,7 +46,7 @@ class World:
     now: float
     breaker: Breaker
     children: tuple[Child, ...]
-    nodes: Mapping[str, tuple[NodeDocument | None, CollectorDocument | None]]
+    nodes: Heartbeats
     view: View
     unreadable_children: Mapping[str, str]
 
@@ -98,7 +96,7 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
     tick = store.last_tick(supervisor)
     times = Times(now, tick.data_since if tick else 0.0)
     breaker = times.of_breaker(store.breaker(supervisor))
-    nodes = store.nodes(supervisor, index.nodes)
+    nodes = _nodes(store, supervisor, index, now)
     away = {place for place, (node, _) in nodes.items() if is_away(node, now)}
     children, unreadable = _load_children(runtime, supervisor, index, away, times)
     view = View(
@@ -107,7 +105,7 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
             **{item.removeprefix(CHILD_PREFIX): Verdict("unknown", why) for item, why in unreadable.items()},
             **{child.spec.name: child.verdict for child in children},
         },
-        slots={place: node.slots for place, (node, _) in nodes.items() if node is not None and place not in away},
+        slots=_slots(nodes, now),
         circuit_open=breaker.is_open,
         settings=index.settings,
         data_since=times.data_since,
@@ -116,9 +114,19 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
     return World(index, now, breaker, tuple(children), nodes, view, unreadable)
 
 
-def is_away(node: NodeDocument | None, now: float) -> bool:
-    """Tell whether a node's executor is gone or silent for too long."""
-    return node is None or node.left or abs(now - node.at) >= NODE_AWAY_AFTER  # ahead: Redis' clock was set back
+def _nodes(store: Store, supervisor: str, index: Index, now: float) -> Heartbeats:
+    """Return the heartbeats of the fleet's nodes, and of all others that live, if they may act for floating workers."""
+    own = store.nodes(supervisor, index.nodes)
+    if not index.floats:
+        return own
+    others = store.nodes(supervisor, store.known_nodes() - set(own))
+    return {**own, **{name: beats for name, beats in others.items() if not is_away(beats[0], now)}}
+
+
+def _slots(nodes: Heartbeats, now: float) -> dict[str, int]:
+    """Return the executor slots of each place that is not away; the pool has those of all nodes."""
+    slots = {name: node.slots for name, (node, _) in nodes.items() if node is not None and not is_away(node, now)}
+    return {**slots, POOL: sum(slots.values())}
 
 
 def _load_children(

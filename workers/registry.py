@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import workers.command.observe
+import workers.command.states
 import workers.dfc_read.observe
 import workers.dfc_read.states
 import workers.process.observe
 import workers.process.states
+from workers.command.config import CommandConfig
 from workers.dfc_read.config import DfcReadConfig
 from workers.model import Observed
 from workers.process.config import ProcessConfig
@@ -66,6 +69,18 @@ def built_in() -> WorkerRegistry:
             derive=workers.dfc_read.states.derive,
             observe=workers.dfc_read.observe.observe,
             component=workers.process.observe.component,
+        )
+    )
+    registry.register(
+        WorkerType(
+            name="command",
+            config_type=CommandConfig,
+            observed_type=workers.command.states.CommandObserved,
+            machine=workers.command.states.MACHINE,
+            derive=workers.command.states.derive,
+            observe=workers.command.observe.observe,
+            component=workers.command.observe.component,
+            floats=True,
         )
     )
     return registry

@@ -28,6 +28,7 @@ class WorkerType:
     """A worker type: the machine with its pure `derive`, and the I/O that serves it.
 
     `observe(target, previous, collected_at)` looks, changes nothing, and returns what it saw as `observed_type`.
+    `floats`: a worker of this type may be without a node; any live node looks at it and acts for it.
     """
 
     name: str
@@ -37,3 +38,4 @@ class WorkerType:
     derive: Callable[[Snapshot, float], Transition]
     observe: Callable[[Target, Observed | None, float], Awaitable[Observed]]
     component: Callable[[Target], Component]
+    floats: bool = False

@@ -59,7 +59,7 @@ def command(session: Session, worker: str | None, lines: int, follow: bool, outp
     item = item_of(worker) if worker else None
     if item is not None:
         session.find(item)
-    places = [(name, index.nodes) for name, index in session.indexes()]
+    places = [(name, index.places_used) for name, index in session.indexes()]
     found = events_of(session, places, item, lines)
     if output == "json" and not follow:
         print_json(found)

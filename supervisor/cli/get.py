@@ -40,14 +40,22 @@ _COLUMNS = {
         "COLLECTOR collector_age",
         "WATCHES observed",
     ),
-    "actions": ("WORKER worker_id", "ACTION action", "STATUS status", "AGE age", "TOOK took", "NODE node"),
+    "actions": (
+        "WORKER worker_id",
+        "ACTION action",
+        "STATUS status",
+        "AGE age",
+        "TOOK took",
+        "NODE node",
+        "EXECUTOR executor",
+    ),
     "circuit": ("SUPERVISOR supervisor", "STATE state", "ATTEMPT retry_attempt", "OPEN downtime", "REASON reason"),
 }
 _WIDE = {
     "workers": ("PHASE phase", "FOR state_age", "RESTARTS restarts", "REASON reason"),
     "children": (),
     "nodes": ("EXECUTOR executor", "SKEW clock_skew_seconds"),
-    "actions": ("EXECUTOR executor", "ID id", "DETAIL detail"),
+    "actions": ("ID id", "DETAIL detail"),
     "circuit": ("RECOVERY recovery_status",),
 }
 _EPILOG = """\b

@@ -7,8 +7,9 @@ from typing import Any
 from supervisor.breaker import recovery_status
 from supervisor.model import Lease, Stage
 from supervisor.plan import Subject, make_plan, phase_of
+from supervisor.rendezvous import is_away
 from supervisor.runbooks import runbook_of
-from supervisor.view import Child, World, is_away
+from supervisor.view import Child, World
 from workers.duration import ago
 from workers.model import Phase
 

@@ -1,11 +1,11 @@
--- Write what a collector saw, with its heartbeat. A worker that was forgotten meanwhile stays forgotten.
+-- Write what a collector saw of a place, with its heartbeat. What is not (any more) at that place is left out.
 -- KEYS  1 index (hash)  2 collector (string)  3 wake (string), then the observed document of each item
--- ARGV  1 now ('' = Redis')  2 CollectorDocument  3 1 to wake the tick, then per item: id, document
+-- ARGV  1 now ('' = Redis')  2 CollectorDocument  3 1 to wake the tick, 4 place, then per item: id, document
 -- Returns the number of documents written
 local written = 0
 for i = 4, #KEYS do
-  local at = 4 + (i - 4) * 2
-  if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 1 then
+  local at = 5 + (i - 4) * 2
+  if redis.call('HGET', KEYS[1], ARGV[at]) == ARGV[4] then
     redis.call('SET', KEYS[i], ARGV[at + 1])
     written = written + 1
   end

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,15 @@ from typing import Any
 import pytest
 
 from supervisor.breaker import Breaker
-from supervisor.collector import Collector
 from supervisor.model import Check, ChildObserved, ChildSpec, CollectorDocument
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.store import Store, encode
 from supervisor.targets import component_of, folder_of
+from tests.integration.observing import Observing, observed, wait_for_looks
 from tests.integration.plant import NAME, NODE, fleet, settings, worker
 from tests.integration.processes import Yard
 from tests.waiting import wait_until
 from workers.dfc_read.states import FlowObserved
-from workers.model import Observed
 
 
 @pytest.fixture
@@ -40,54 +37,6 @@ def runtime(real_client: Any, tmp_path: Path) -> Iterator[Runtime]:
     yard = Yard(tmp_path)
     yard.folders = {folder_of(made.settings.data_dir, NAME, NODE, item) for item in ("flow-hung", "flow-up")}
     yard.clear()
-
-
-class Observing:
-    """A collector in a thread of its own."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._collector = Collector(runtime, NODE)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run)
-        self.failure: BaseException | None = None
-
-    def _run(self) -> None:
-        # signals can be handled in the main thread only; the test ends the collector through its loop
-        self._loop.add_signal_handler = lambda *_: None  # type: ignore[method-assign]
-        try:
-            self._loop.run_until_complete(self._collector.run())
-        except BaseException as error:  # noqa: BLE001 - handed to the test
-            self.failure = error
-
-    def __enter__(self) -> Observing:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._collector._stop.set)
-        self._thread.join(15)
-        assert not self._thread.is_alive()
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
-        assert self.failure is None
-
-
-def observed(runtime: Runtime, item: str, kind: type[Any] = Observed) -> Any:
-    return runtime.store.read(kind, runtime.store.keys(NAME).observed(NODE, item))
-
-
-def wait_for_looks(runtime: Runtime, item: str, count: int, kind: type[Any] = Observed) -> list[Any]:
-    """Wait until an item was observed `count` times anew; return those observations."""
-    seen: list[Any] = []
-
-    def look() -> bool:
-        now = observed(runtime, item, kind)
-        if now is not None and (not seen or now.collected_at > seen[-1].collected_at):
-            seen.append(now)
-        return len(seen) >= count
-
-    wait_until(look, f"{item} is observed {count} times", 15)
-    return seen
 
 
 def test_a_hung_target_delays_no_other_and_is_itself_observed_with_its_error(runtime: Runtime, hung: str) -> None:

@@ -49,6 +49,14 @@ CHECK = 'check = { address = "h:1" }\n'
 FORM = 'is not a duration: expected a number with a unit, as "500ms", "5s", "10m" or "1h"'
 
 
+COMMANDS = """
+[[workers]]
+id = "gw"
+type = "command"
+config = { start = ["gw", "start"], stop = ["gw", "stop"], status = ["gw", "status"] }
+"""
+
+
 def configured(more: str) -> str:
     """Return a file with one worker whose config has `more` beside its command."""
     return TOP + WORKER + f'config = {{ command = ["x"], {more} }}\n'
@@ -124,7 +132,20 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "no node": (
         TOP + WORKER.replace('node = "n"\n', "") + CONFIG,
-        "[[workers]] number 1 (id 'a'): key 'node' is missing; expected it to be set",
+        "[[workers]] number 1 (id 'a'): key 'node' is missing; expected the node that runs this process; "
+        "only workers of type command can be without one",
+    ),
+    "commands without a program": (
+        TOP + COMMANDS.replace('stop = ["gw"', 'stop = [" "'),
+        "[[workers]] number 1 (id 'gw'), key config: stop begins with an empty word: expected the program to run",
+    ),
+    "no command to look": (
+        TOP + COMMANDS.replace('["gw", "status"]', "[]"),
+        "[[workers]] number 1 (id 'gw'), key config.status: value []: expected `array` of length >= 1",
+    ),
+    "a look that would be cut off": (
+        TOP + COMMANDS.replace("}", ', status_timeout = "6s" }'),
+        "[[workers]] number 1 (id 'gw'), key config: status_timeout is 6s: expected more than 0s and at most 5s",
     ),
     "no command": (
         TOP + WORKER,
@@ -186,7 +207,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "an unknown type of worker": (
         TOP + WORKER.replace("process", "robot") + CONFIG,
         "[[workers]] number 1 (id 'a'), key type: value 'robot': unknown worker type; "
-        "expected one of dfc_read, process",
+        "expected one of command, dfc_read, process",
     ),
     "a duration without a unit": (
         TOP + 'tick_interval = "5"\n',
@@ -461,6 +482,24 @@ def test_nodes_are_those_declared_and_then_those_used(tmp_path: Path) -> None:
     text = TOP + 'nodes = ["n", "spare"]\n' + CHILD + CHECK + WORKER + CONFIG
     assert read_fleet(written(tmp_path, text), TYPES).nodes == ("n", "spare")
     assert read_fleet(written(tmp_path, TOP + WORKER + CONFIG), TYPES).nodes == ("n",)
+
+
+def test_a_worker_that_is_run_by_commands_may_float_and_may_not(tmp_path: Path) -> None:
+    text = 'supervisor.name = "p"\n' + COMMANDS
+    floating = read_fleet(written(tmp_path, text), built_in())
+    (worker,) = floating.workers
+    assert (worker.node, worker.place, floating.nodes) == (None, "pool", ())
+    assert worker.desired.config == {
+        "start": ("gw", "start"),
+        "stop": ("gw", "stop"),
+        "status": ("gw", "status"),
+        "env": {},
+        "cwd": str(tmp_path),
+        "min_uptime": 10.0,
+        "status_timeout": 3.0,
+    }
+    bound = read_fleet(written(tmp_path, text.replace("config", 'node = "n"\nconfig')), built_in())
+    assert (bound.workers[0].node, bound.workers[0].place, bound.nodes) == ("n", "n", ("n",))
 
 
 def test_known_nodes_hold_when_the_file_declares_none(tmp_path: Path) -> None:

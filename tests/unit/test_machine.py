@@ -1,4 +1,4 @@
-"""Both worker types' tables: total, legal, connected; and the page of diagrams made from them."""
+"""All worker types' tables: total, legal, connected; and the page of diagrams made from them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from workers.registry import built_in
 TYPES = built_in()
 MACHINES = {name: TYPES.get(name).machine for name in TYPES.names()}
 CONDITIONS = {
+    "command": {str(condition) for condition in Condition},
     "process": {str(condition) for condition in Condition},
     "dfc_read": {str(condition) for condition in Condition if condition is not Condition.UP} | {CONNECTED, UNCONNECTED},
 }
 PHASES = {
+    "command": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED},
     "process": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED},
     "dfc_read": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.DEGRADED, Phase.STOPPING, Phase.FAILED},
 }

@@ -431,9 +431,12 @@ def test_an_outdated_worker_is_reconfigured() -> None:
     assert make_plan(make_view(subject), NOW) == Plan((Step(subject, reason, action=Reconfigure()),), ())
 
 
-def test_a_floating_worker_is_considered_though_no_node_is_its_own() -> None:
+def test_a_floating_worker_needs_any_live_executor() -> None:
     subject = make_subject(make_snapshot(state="stopped"), place=POOL)
-    assert [step.status.state for step in make_plan(make_view(subject), NOW).steps if step.status] == ["starting"]
+    some = make_plan(make_view(subject, slots={"edge-1": 5, POOL: 5}), NOW)
+    assert [step.status.state for step in some.steps if step.status] == ["starting"]
+    none = make_plan(make_view(subject, slots={POOL: 0}), NOW)
+    assert none == Plan((), (Skip("flow-1", SkipReason.NODE_AWAY, "no live executor"),))
 
 
 def test_a_claim_must_find_the_token_of_the_last_lease() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from workers.command.config import CommandConfig
+from workers.command.states import CommandObserved
 from workers.dfc_read.config import DfcReadConfig
 from workers.dfc_read.states import FlowObserved
 from workers.model import Observed
@@ -14,13 +16,23 @@ from workers.registry import UnknownWorkerType, WorkerRegistry, built_in
 def test_the_built_in_types_and_what_they_consist_of() -> None:
     types = built_in()
     assert {name: (types.get(name).config_type, types.get(name).observed_type) for name in types.names()} == {
+        "command": (CommandConfig, CommandObserved),
         "dfc_read": (DfcReadConfig, FlowObserved),
         "process": (ProcessConfig, Observed),
     }
 
 
+def test_only_what_has_no_process_on_a_node_may_float() -> None:
+    types = built_in()
+    assert {name: types.get(name).floats for name in types.names()} == {
+        "command": True,
+        "dfc_read": False,
+        "process": False,
+    }
+
+
 def test_an_unknown_worker_type_is_answered_with_those_that_are_known() -> None:
-    with pytest.raises(UnknownWorkerType, match="unknown worker type 'robot': expected one of dfc_read, process"):
+    with pytest.raises(UnknownWorkerType, match="unknown worker type 'robot': expected one of command, dfc_read"):
         built_in().get("robot")
 
 

@@ -86,30 +86,35 @@ def require_observed(snapshot: Snapshot) -> Observed:
 
 def classify(snapshot: Snapshot, observed: Observed) -> tuple[Condition, str]:
     """Return the condition of a snapshot and the reason in words."""
-    if snapshot.wants_stop:
-        if observed.pid is not None:
-            return C.UNWANTED, f"desired is stopped{_removed(snapshot)} and pid {observed.pid} runs"
-        return C.DOWN, f"desired is stopped{_removed(snapshot)} and nothing runs"
-    if observed.pid is None:
-        return _missing(snapshot, observed)
-    if observed.config_id != snapshot.desired.config_id:
-        return (
-            C.OUTDATED,
-            f"pid {observed.pid} runs configuration {observed.config_id}, wanted is {snapshot.desired.config_id}",
-        )
-    return C.UP, f"pid {observed.pid} runs"
-
-
-def _missing(snapshot: Snapshot, observed: Observed) -> tuple[Condition, str]:
+    runs = None if observed.pid is None else f"pid {observed.pid}"
     why = observed.last_exit.words() if observed.last_exit else "nothing has been started since the host booted"
+    return condition_of(snapshot, runs, observed.config_id, why)
+
+
+def condition_of(snapshot: Snapshot, runs: str | None, config_id: str, why: str) -> tuple[Condition, str]:
+    """Return the condition and the reason in words, given what `runs` (None: nothing), and `why` if nothing does."""
+    if snapshot.wants_stop:
+        if runs is not None:
+            return C.UNWANTED, f"desired is stopped{_leaving(snapshot)} and {runs} runs"
+        return C.DOWN, f"desired is stopped{_leaving(snapshot)} and nothing runs"
+    if runs is None:
+        return _missing(snapshot, why)
+    if config_id != snapshot.desired.config_id:
+        return C.OUTDATED, f"{runs} runs configuration {config_id}, wanted is {snapshot.desired.config_id}"
+    return C.UP, f"{runs} runs"
+
+
+def _missing(snapshot: Snapshot, why: str) -> tuple[Condition, str]:
     failures = snapshot.failures + snapshot.status.early_exits
     if failures >= FAILED_AFTER:
         return C.FAILING, f"{failures} starts in a row failed; {why}"
     return C.MISSING, f"desired is running and nothing runs: {why}"
 
 
-def _removed(snapshot: Snapshot) -> str:
-    return " (removed from the fleet file)" if snapshot.desired.removed else ""
+def _leaving(snapshot: Snapshot) -> str:
+    if snapshot.desired.removed:
+        return " (removed from the fleet file)"
+    return f" (it moves to {snapshot.desired.moves_to})" if snapshot.desired.moves_to else ""
 
 
 def signal_of(snapshot: Snapshot, observed: Observed, now: float) -> Signal:
