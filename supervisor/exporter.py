@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from supervisor.conditions import ConditionType, conditions
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument
 from supervisor.logs import logger
@@ -87,6 +88,10 @@ def _gauges(worlds: Iterable[tuple[str, World]]) -> Iterator[Metric]:
     fleet = GaugeMetricFamily(
         "supervisor_workers", "Workers by type and phase", labels=["supervisor", "worker_type", "phase"]
     )
+    held = GaugeMetricFamily("supervisor_worker_conditions", "Workers by condition", labels=["supervisor", "condition"])
+    overdue = GaugeMetricFamily(
+        "supervisor_actions_stuck", "Actions that run for twice their timeout", labels=["supervisor"]
+    )
     for name, world in worlds:
         circuit.add_metric([name], 1 if world.breaker.is_open else 0)
         escalated.add_metric([name], 1 if world.breaker.escalated else 0)
@@ -97,7 +102,20 @@ def _gauges(worlds: Iterable[tuple[str, World]]) -> Iterator[Metric]:
             numbers[key] = numbers.get(key, 0) + 1
         for (kind, phase), number in sorted(numbers.items()):
             fleet.add_metric([name, kind, phase], number)
-    yield from (circuit, escalated, fleet)
+        for kind, number in sorted(_conditions(world).items()):
+            held.add_metric([name, kind], number)
+        leases = [subject.lease for subject in world.view.subjects] + [child.lease for child in world.children]
+        overdue.add_metric([name], sum(lease is not None and lease.is_stuck(world.now) for lease in leases))
+    yield from (circuit, escalated, fleet, held, overdue)
+
+
+def _conditions(world: World) -> dict[str, int]:
+    """Return the number of workers of which each condition holds, 0 included."""
+    numbers = dict.fromkeys((one.value for one in ConditionType), 0)
+    for subject in world.view.subjects:
+        for condition in conditions(subject, world.index.settings, world.now):
+            numbers[condition.type] += 1
+    return numbers
 
 
 def _counter(counter: Counter, counted: Iterable[tuple[str, dict[str, float]]]) -> Metric:

@@ -12,13 +12,12 @@ import msgspec
 
 from actions.model import Outcome
 from supervisor.backoff import jittered
-from supervisor.model import POISON_KILLS, QUARANTINE_CAP, Lease, SupervisorSettings
+from supervisor.model import CLOCK_STEP, POISON_KILLS, QUARANTINE_CAP, Lease, SupervisorSettings
 from workers.duration import ago
 from workers.model import Control, Status
 
 FAILED = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.LOST})
 _DETAIL = 120  # characters of an action's detail that a quarantine's reason repeats
-AHEAD = 1.0  # seconds by which a time may lie in the future; one further ahead is from before the clock was set back
 
 
 class Notice(StrEnum):
@@ -63,7 +62,7 @@ def not_before(worker_id: str, status: Status, lease: Lease | None, jitter: floa
 
 
 def _due(at: float, failures: int, jitter: float, worker_id: str, now: float) -> float:
-    return at + jittered(failures, jitter, worker_id) if failures and at <= now + AHEAD else 0.0
+    return at + jittered(failures, jitter, worker_id) if failures and at <= now + CLOCK_STEP else 0.0
 
 
 def count_failure(status: Status, at: float, what: str, settings: SupervisorSettings, now: float) -> Status:

@@ -15,7 +15,16 @@ import msgspec
 
 from supervisor.errors import UsageError
 from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
-from supervisor.model import Check, CheckType, ChildSpec, Runbook, SupervisorSettings
+from supervisor.model import (
+    QUARANTINE_AFTER,
+    QUARANTINE_FOR,
+    QUARANTINE_WINDOW,
+    Check,
+    CheckType,
+    ChildSpec,
+    Runbook,
+    SupervisorSettings,
+)
 from workers.duration import Duration
 from workers.model import Desired, DesiredState
 from workers.process.config import ADDRESS_PATTERN, Address, ProcessConfig, StopSignal
@@ -24,6 +33,7 @@ from workers.registry import WorkerRegistry
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+MAX_FAILURES = 100  # failures whose times are kept of each worker
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
 
@@ -42,6 +52,15 @@ class _Supervisor(_Table, frozen=True, kw_only=True):
     observation_interval: Duration = Duration(5.0)
     max_attempts: Positive = 5
     nodes: tuple[Name, ...] = ()
+    backoff_jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    quarantine_after: Annotated[int, msgspec.Meta(ge=1, le=MAX_FAILURES)] = QUARANTINE_AFTER
+    quarantine_window: Duration = Duration(QUARANTINE_WINDOW)
+    quarantine_for: Duration = Duration(QUARANTINE_FOR)
+
+
+class _Group(_Table, frozen=True, kw_only=True):
+    name: Name
+    max_in_action: Positive
 
 
 class _Check(_Table, frozen=True, kw_only=True):
@@ -76,11 +95,13 @@ class _Worker(_Table, frozen=True, kw_only=True):
     node: Name | None = None
     desired: DesiredState = "running"
     depends_on: tuple[str, ...] = ()
+    group: Name | None = None
     config: dict[str, Any] = {}
 
 
 class _File(_Table, frozen=True, kw_only=True):
     supervisor: _Supervisor
+    groups: tuple[_Group, ...] = ()
     children: tuple[_Child, ...] = ()
     workers: tuple[_Worker, ...] = ()
 
@@ -192,6 +213,12 @@ def _shown(value: object) -> str:
 
 
 _CHOICES = {"desired": get_args(DesiredState), "type": get_args(CheckType), "stop_signal": get_args(StopSignal)}
+_LEAST = {
+    "tick_interval": 0.05,
+    "observation_interval": 0.1,
+    "quarantine_window": 1.0,
+    "quarantine_for": 1.0,
+}  # seconds
 _FORMS = {
     NAME_PATTERN: "expected a name of at most 63 letters, digits, '-', '_' and '.', beginning with a letter or digit",
     ADDRESS_PATTERN: 'expected an address "HOST:PORT" with a port from 1 to 65535',
@@ -200,7 +227,14 @@ _FORMS = {
 
 def _fields(kind: type[object], where: str) -> tuple[str, ...]:
     """Return the keys that the table at `where` may have, sorted; `kind` is what `where` was to become."""
-    tables = {"supervisor": _Supervisor, "children": _Child, "workers": _Worker, "check": _Check, "runbook": _Runbook}
+    tables = {
+        "supervisor": _Supervisor,
+        "groups": _Group,
+        "children": _Child,
+        "workers": _Worker,
+        "check": _Check,
+        "runbook": _Runbook,
+    }
     names = [str(step) for step in _steps(where) if isinstance(step, str)]
     table: Any = tables.get(names[-1], kind) if names else kind
     return tuple(sorted(field.encode_name for field in msgspec.structs.fields(table)))
@@ -251,6 +285,7 @@ class _Reader:
 
     def read(self) -> Fleet:
         """Return the fleet. Raises `FleetError`."""
+        self._unique("groups", "name", [group.name for group in self.file.groups])
         self._unique("children", "name", [child.name for child in self.file.children])
         self._unique("workers", "id", [worker.id for worker in self.file.workers])
         children = tuple(self._child(number, child) for number, child in enumerate(self.file.children))
@@ -268,7 +303,7 @@ class _Reader:
         if table.name in RESERVED_SUPERVISORS:
             seen = f"[supervisor], key name: value {table.name!r}"
             raise FleetError(f"{self.path}: {seen}: expected another name; Celery's keys begin with this one")
-        for key, least in (("tick_interval", 0.05), ("observation_interval", 0.1)):
+        for key, least in _LEAST.items():
             value = getattr(table, key)
             if value < least:
                 raise FleetError(
@@ -286,6 +321,11 @@ class _Reader:
             observation_interval=float(table.observation_interval),
             max_attempts=table.max_attempts,
             nodes=table.nodes,
+            groups={group.name: group.max_in_action for group in self.file.groups},
+            backoff_jitter=table.backoff_jitter,
+            quarantine_after=table.quarantine_after,
+            quarantine_window=float(table.quarantine_window),
+            quarantine_for=float(table.quarantine_for),
             source=str(self.path),
         )
 
@@ -358,6 +398,7 @@ class _Reader:
         if worker.type not in self.types.names():
             expected = f"unknown worker type; expected one of {', '.join(self.types.names())}"
             raise self._fail("workers", number, label, "type", worker.type, expected)
+        self._group(number, label, worker.group)
         kind = self.types.get(worker.type)
         if worker.node is not None:
             self._node("workers", number, label, worker.node)
@@ -376,8 +417,16 @@ class _Reader:
             config=msgspec.to_builtins(config, enc_hook=float),
             config_id=config_id(config),
             depends_on=worker.depends_on,
+            group=worker.group or "",
         )
         return WorkerEntry(worker.id, worker.type, worker.node, desired)
+
+    def _group(self, number: int, label: str, group: str | None) -> None:
+        groups = sorted(one.name for one in self.file.groups)
+        if group is not None and group not in groups:
+            named = f"one of {', '.join(groups)}" if groups else "a name"
+            expected = f"unknown group; expected {named} of the [[groups]] of this file"
+            raise self._fail("workers", number, label, "group", group, expected)
 
     def _dependencies(self) -> None:
         children = {child.name for child in self.file.children}

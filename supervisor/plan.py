@@ -11,9 +11,9 @@ from actions.model import Action, Outcome
 from actions.stop import Stop
 from supervisor.admission import Candidate, Limit, Skip, SkipReason, admit
 from supervisor.breaker import Verdict
-from supervisor.failures import AHEAD, count_failure, failures_of, not_before, remember
+from supervisor.failures import count_failure, failures_of, not_before, remember
 from supervisor.keys import POOL
-from supervisor.model import QUEUED_PER_SLOT, Lease, Stage, SupervisorSettings, of_other_time
+from supervisor.model import CLOCK_STEP, QUEUED_PER_SLOT, Lease, Stage, SupervisorSettings, of_other_time
 from workers.duration import ago
 from workers.model import UNKNOWN_AFTER, Phase, Signal, Snapshot, Status, Transition
 
@@ -220,7 +220,7 @@ def _blind(subject: Subject, snapshot: Snapshot, view: View, now: float) -> Skip
     if (why := of_other_time(observed.collected_at, view.data_since, now)) is not None:
         return Skip(subject.id, SkipReason.AWAITING_OBSERVATION, why)
     ended = subject.lease.ended_at if subject.lease else None
-    if ended is not None and not _is_later(observed.collected_at, ended, now):
+    if ended is not None and observed.collected_at <= ended <= now + CLOCK_STEP:  # later ones are of a clock set back
         return Skip(
             subject.id,
             SkipReason.AWAITING_OBSERVATION,
@@ -231,14 +231,6 @@ def _blind(subject: Subject, snapshot: Snapshot, view: View, now: float) -> Skip
     if observed.error is not None:
         return Skip(subject.id, SkipReason.STALE_OBSERVATION, f"unknown: {observed.error}")
     return None
-
-
-def _is_later(collected_at: float, ended: float, now: float) -> bool:
-    """Tell whether a look began after an action's end.
-
-    An end that lies ahead is from before the clock was set back; a look that does not is from after that, so later.
-    """
-    return collected_at > ended or collected_at <= now + AHEAD < ended
 
 
 def _held_back(

@@ -33,7 +33,7 @@ from supervisor.model import (
     TickDocument,
 )
 from supervisor.scripts import Scripts
-from workers.model import Desired, DesiredState, Document, Identity, Override
+from workers.model import Control, Desired, DesiredState, Document, Identity, Override
 
 _CHUNK = 200  # workers per MGET
 log = logger("supervisor.store")
@@ -341,6 +341,23 @@ class Store:
                 pipe.set(keys.override(place, worker_id), encode(Override(state=state, by=by, at=self.now())))
             pipe.hincrby(keys.generations, worker_id, 1)
             told = {"event": "operator.set", "worker_id": worker_id, "desired": state or "default", "by": by}
+            pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
+            pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
+            self._touch(pipe, keys)
+            pipe.execute()
+
+    def set_control(self, supervisor: str, place: str, worker_id: str, paused: bool, by: str) -> None:
+        """Pause a worker, or resume it, which also forgives its failures; told as an event.
+
+        The generation moves, so that no claim which was decided before a pause is granted after it.
+        """
+        keys = self.keys(supervisor)
+        now = self.now()
+        control = Control(paused=paused, resumed_at=0.0 if paused else now, by=by, at=now)
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.set(keys.control(place, worker_id), encode(control))
+            pipe.hincrby(keys.generations, worker_id, 1)
+            told = {"event": "operator.pause" if paused else "operator.resume", "worker_id": worker_id, "by": by}
             pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
             pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
             self._touch(pipe, keys)

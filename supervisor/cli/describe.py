@@ -63,12 +63,22 @@ def _lines(document: dict[str, Any], now: float) -> list[str]:
         f"Restarts     {document['restarts']}",
         f"Action       {_action(document['lease'], now)}",
         f"Held back    {document['skip']['reason'] + ': ' + document['skip']['detail'] if document['skip'] else 'no'}",
+        *_conditions(document["conditions"], now),
         f"Depends on   {', '.join(document['depends_on']) or '-'}",
         "Configuration",
         *(f"  {key:<12} {value}" for key, value in (document["config"] or {}).items()),
         "Events",
         *(f"  {event_line(event, now)}" for event in document["events"]),
     ]
+
+
+def _conditions(held: list[dict[str, Any]], now: float) -> list[str]:
+    lines = []
+    for one in held:
+        lasting = "" if one["since"] is None else f" for {ago(now - one['since'])}"
+        lines.append(f"{one['type']}{lasting}: {one['reason']}")
+    first, *others = lines or ["none"]
+    return [f"Conditions   {first}", *(f"             {line}" for line in others)]
 
 
 def _observed(document: dict[str, Any]) -> str:

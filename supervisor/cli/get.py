@@ -20,7 +20,7 @@ _COLUMNS = {
         "STATE state",
         "SEEN observed_age",
         "PID pid",
-        "ACTION action_name",
+        "ACTION action_or_why_not",
     ),
     "children": (
         "NAME name",
@@ -52,7 +52,7 @@ _COLUMNS = {
     "circuit": ("SUPERVISOR supervisor", "STATE state", "ATTEMPT retry_attempt", "OPEN downtime", "REASON reason"),
 }
 _WIDE = {
-    "workers": ("PHASE phase", "FOR state_age", "RESTARTS restarts", "REASON reason"),
+    "workers": ("PHASE phase", "FOR state_age", "RESTARTS restarts", "CONDITION condition", "REASON reason"),
     "children": (),
     "nodes": ("EXECUTOR executor", "SKEW clock_skew_seconds"),
     "actions": ("ID id", "DETAIL detail"),

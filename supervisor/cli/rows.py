@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from supervisor.breaker import recovery_status
-from supervisor.model import Lease, Stage
-from supervisor.plan import Subject, make_plan, phase_of
+from supervisor.conditions import Condition, ConditionType, conditions, stuck
+from supervisor.model import Lease, Stage, SupervisorSettings
+from supervisor.plan import Subject, derived, make_plan, phase_of, remembered
 from supervisor.rendezvous import is_away
 from supervisor.runbooks import runbook_of
 from supervisor.view import Child, World
 from workers.duration import ago
 from workers.model import Phase
+
+_SHOWN = (ConditionType.PAUSED, ConditionType.QUARANTINED)  # the rest can be seen in other columns
 
 
 def rounded(seconds: float | None) -> float | None:
@@ -37,7 +41,8 @@ def worker_row(supervisor: str, subject: Subject, world: World) -> dict[str, Any
     snapshot = subject.snapshot
     observed = snapshot.observed if snapshot else None
     age = snapshot.metadata.age_seconds if snapshot else None
-    reason, next_state = judged(subject, world.now)
+    reason, next_state = judged(subject, world.index.settings, world.now)
+    held = conditions(subject, world.index.settings, world.now)
     return {
         "id": subject.id,
         "type": snapshot.identity.type if snapshot else None,
@@ -54,29 +59,43 @@ def worker_row(supervisor: str, subject: Subject, world: World) -> dict[str, Any
         "overridden": snapshot.overridden if snapshot else False,
         "removed": snapshot.desired.removed if snapshot else False,
         "since": rounded(snapshot.status.since) if snapshot else None,
+        "conditions": [condition_of(one) for one in held],
         "supervisor": supervisor,
         "observed_age": ago(age),
         "state_age": ago(world.now - snapshot.status.since) if snapshot else "-",
         "action_name": subject.lease.action if subject.lease and subject.lease.in_progress else None,
+        "action_or_why_not": _action_or_why_not(subject.lease, held),
+        "condition": ",".join(one.type for one in held),
     }
 
 
-def judged(subject: Subject, now: float) -> tuple[str, str | None]:
+def condition_of(condition: Condition) -> dict[str, Any]:
+    """Return a condition as JSON has it."""
+    return {"type": condition.type.value, "reason": condition.reason, "since": rounded(condition.since)}
+
+
+def _action_or_why_not(lease: Lease | None, held: Sequence[Condition]) -> str | None:
+    """Return the action in progress in a word, or what an operator must know when there is none."""
+    if lease is not None and lease.in_progress:
+        return f"{lease.action}, stuck" if ConditionType.STUCK in {one.type for one in held} else lease.action
+    return next((one.type.value for one in held if one.type in _SHOWN), None)
+
+
+def judged(subject: Subject, settings: SupervisorSettings, now: float) -> tuple[str, str | None]:
     """Return why the worker is as it is, from what is known now, and the state that the next tick will give it.
 
     None: it keeps its state, or nothing can be said of it.
     """
-    snapshot = subject.snapshot
+    snapshot = remembered(subject, settings, now)
     if snapshot is None:
         return subject.unreadable, None
     if phase_of(subject) is Phase.UNKNOWN:
         if snapshot.observed is None:
             return "not observed yet", None
         return snapshot.observed.error or f"last observed {ago(snapshot.metadata.age_seconds)} ago", None
-    try:
-        transition = subject.derive(snapshot, now)
-    except Exception as error:  # noqa: BLE001 - a type's own code; shown to the person instead of ending the command
-        return f"{type(error).__name__}: {error}", None
+    transition = derived(subject, snapshot, now)
+    if isinstance(transition, str):
+        return transition, None
     return transition.reason, transition.state if transition.state != snapshot.status.state else None
 
 
@@ -110,6 +129,7 @@ def child_row(supervisor: str, child: Child, world: World) -> dict[str, Any]:
         "action": action_of(child.lease, child.place),
         "runbook_url": book.url,
         "manual_steps": list(book.steps),
+        "conditions": [condition_of(one) for one in stuck(child.lease, world.now)],
         "supervisor": supervisor,
         "observed_age": ago(age),
     }
@@ -119,7 +139,15 @@ def unreadable_child_row(supervisor: str, item: str, why: str, world: World) -> 
     """Return a child whose documents cannot be read, with that as its detail."""
     known = {"name": item.removeprefix("child/"), "node": world.index.places[item], "supervisor": supervisor}
     empty = dict.fromkeys(("type", "pid", "observed_age_seconds", "action", "runbook_url"))
-    return {**known, **empty, "manual_steps": [], "verdict": "unknown", "detail": why, "observed_age": None}
+    return {
+        **known,
+        **empty,
+        "manual_steps": [],
+        "conditions": [],
+        "verdict": "unknown",
+        "detail": why,
+        "observed_age": None,
+    }
 
 
 def node_row(supervisor: str, place: str, world: World) -> dict[str, Any]:
@@ -193,6 +221,8 @@ def public(row: dict[str, Any]) -> dict[str, Any]:
         "observed_age",
         "state_age",
         "action_name",
+        "action_or_why_not",
+        "condition",
         "heartbeat_age",
         "collector_age",
         "downtime",

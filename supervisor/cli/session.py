@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import functools
+import getpass
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
@@ -57,6 +59,11 @@ class Session:
         close = difflib.get_close_matches(item, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known)) or 'none'}"
         raise NotFound(f"no worker or child {item!r}{hint}")
+
+
+def operator() -> str:
+    """Return who runs this command, as events name them: user@host."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def item_of(text: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from typing import cast
 
 import click
 
-from supervisor.cli.session import Session, item_of, with_session
+from supervisor.cli.session import Session, item_of, operator, with_session
 from supervisor.errors import Refused
 from workers.model import DesiredState
 
@@ -33,6 +31,5 @@ def command(session: Session, worker: str, state: str) -> None:
     if item.startswith("child/"):
         raise Refused(f"{item} is a child: its desired state is always running; take it out of the fleet file instead")
     wanted = None if state == "default" else cast("DesiredState", state)
-    by = f"{getpass.getuser()}@{socket.gethostname()}"
-    session.runtime.store.set_override(supervisor, place, item, wanted, by)
+    session.runtime.store.set_override(supervisor, place, item, wanted, operator())
     click.echo(f"worker/{item} desired is {state}", err=True)

@@ -189,7 +189,7 @@ def fleet_table(runtime: Runtime, fleet: Fleet) -> Table:
         f"{child.spec.name} {child.verdict.state}" for child in world.children
     )
     for row in rows.worker_rows(name, world):
-        cells = ("id", "node", "desired", "state", "observed_age", "pid", "action_name")
+        cells = ("id", "node", "desired", "state", "observed_age", "pid", "action_or_why_not")
         table.add_row(
             *(str(row[cell]) if row[cell] is not None else "-" for cell in cells), style=_STYLES.get(row["phase"])
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -195,14 +195,72 @@ def test_a_token_is_larger_than_the_one_before_even_if_the_clock_has_gone_back(p
     assert (lease.token, lease.claimed_at, lease.deadline) == (message.token, now, now + 30)
 
 
-def test_the_failures_of_the_action_before_go_over_into_the_next_lease(plant: Plant) -> None:
+class Slow(Start, frozen=True):
+    """A start that is given a minute."""
+
+    timeout: ClassVar[float] = 60.0
+
+
+def test_a_claim_writes_the_actions_timeout_and_what_its_lease_counts_on_from(plant: Plant) -> None:
+    plant.claim(action=Slow(), failures=3, kills=2)
+    lease = plant.lease()
+    assert lease is not None
+    assert (lease.timeout, lease.failures, lease.kills) == (60.0, 3, 2)
+
+
+def test_a_claim_after_a_resume_counts_from_0_whatever_the_lease_before_said(plant: Plant) -> None:
     for number in range(3):
         grant = plant.running(action_id=f"a{number}")
         assert plant.runtime.leases.end(grant, "r1", Outcome.ERROR, "no")
-    plant.claim(action_id="a9")
+    plant.claim(action_id="a9", failures=0)
     lease = plant.lease()
     assert lease is not None
-    assert (lease.action_id, lease.failures) == ("a9", 3)
+    assert (lease.action_id, lease.failures) == ("a9", 0)
+
+
+def test_events_and_counters_of_an_item_are_written_in_its_place(plant: Plant) -> None:
+    told = ("event", "worker.quarantined", "worker_id", "flow-1", "reason", "failures: 5")
+    plant.write(Item("flow-1", NODE, events=[MOVED, told], counters=["supervisor_quarantines_total|failures"]))
+    assert [event["event"] for event in plant.events()] == ["worker.transition", "worker.quarantined"]
+    assert plant.counters() == {"supervisor_quarantines_total|failures": "1"}
+
+
+def cancel_item(plant: Plant, token: str) -> Item:
+    return Item("flow-1", NODE, cancel=(token, "desired is stopped"))
+
+
+def test_a_queued_action_that_is_in_the_way_of_a_stop_is_taken_back_at_once(plant: Plant) -> None:
+    grant = plant.claim()
+    assert plant.write(cancel_item(plant, grant.token)) == Applied([], {})
+    lease = plant.lease()
+    assert lease is not None
+    assert (lease.stage, lease.outcome, lease.detail, lease.failures) == ("free", "cancelled", "desired is stopped", 0)
+    assert plant.asks() == ["flow-1"]
+    assert plant.client.get(plant.keys.wake(NODE)) == "1"
+    assert plant.begin(grant) == "ended"
+
+
+def test_a_running_action_that_is_in_the_way_of_a_stop_is_asked_to_give_up_once(plant: Plant) -> None:
+    grant = plant.running()
+    for _ in range(2):
+        plant.write(cancel_item(plant, grant.token))
+    lease = plant.lease()
+    assert lease is not None
+    assert (lease.stage, lease.cancel) == ("running", "desired is stopped")
+    assert [event["event"] for event in plant.events()].count("action.cancel_asked") == 1
+
+
+@pytest.mark.parametrize("state", ["no lease", "another token", "ended"])
+def test_nothing_but_the_action_that_was_seen_is_cancelled(plant: Plant, state: str) -> None:
+    token = "17"
+    if state != "no lease":
+        grant = plant.running()
+        if state == "ended":
+            token = grant.token
+            assert plant.runtime.leases.end(grant, "r1", Outcome.SUCCESS, "")
+    before = plant.lease()
+    plant.write(cancel_item(plant, token))
+    assert plant.lease() == before
 
 
 def test_each_item_gets_its_own_answer(plant: Plant) -> None:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import redis
 from click.testing import CliRunner, Result
 
 from actions.model import Outcome
+from actions.restart_child import RestartChild
+from actions.stop import Stop
 from supervisor.cli import fsmctl
 from supervisor.cli.up import fleet_table
 from supervisor.clock import SystemClock
-from supervisor.errors import NotFound, StoreUnreachable, TimedOut
+from supervisor.errors import NotFound, Refused, StoreUnreachable, TimedOut
+from supervisor.leases import Grant, Leases
 from supervisor.runtime import make_runtime
 from supervisor.store import Store
 from tests.conftest import RedisServer
 from tests.factories import make_child
-from tests.integration.plant import Plant, fleet, grant_of, settings, worker
+from tests.integration.plant import Plant, fleet, grant_of, put, settings, worker
+from workers.model import Status
 
 Run = Callable[..., Result]
 
@@ -91,6 +99,7 @@ def test_get_workers_as_json_says_what_the_next_tick_will_do(plant: Plant, run: 
         "restarts": 0,
         "overridden": False,
         "removed": False,
+        "conditions": [],
         "supervisor": "plant-1",
         "skip": None,
     }
@@ -118,6 +127,133 @@ def test_an_action_in_progress_is_shown_with_its_phase_and_the_last_one_with_its
     )
 
 
+def rows_of(run: Run, kind: str = "workers") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run("get", kind, "-o", "json").stdout)
+    return found
+
+
+def last_event(run: Run, worker_id: str) -> dict[str, str]:
+    told: list[dict[str, str]] = json.loads(run("events", "--worker", worker_id, "-n", "1", "-o", "json").stdout)
+    return told[0]
+
+
+ME = f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def test_a_paused_worker_is_left_alone_until_it_is_resumed_and_both_say_who_did_it(plant: Plant, run: Run) -> None:
+    generation = plant.item("flow-1").claim
+    result = run("pause", "worker/flow-1")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "worker/flow-1 is paused; `fsmctl resume flow-1` ends that\n"
+    (flow, _) = rows_of(run)
+    assert [(one["type"], one["reason"]) for one in flow["conditions"]] == [("paused", f"by {ME}")]
+    assert flow["skip"] == {"reason": "paused", "detail": f"by {ME} 0s ago"}
+    assert run("get", "workers").stdout.splitlines()[1] == (
+        "flow-1  process  edge-1  running  stopped  0s    42   paused"
+    )
+    told = last_event(run, "flow-1")
+    assert (told["event"], told["by"]) == ("operator.pause", ME)
+    assert plant.client.get(plant.keys.wake("supervisor")) == "1"
+    after = plant.item("flow-1").claim
+    assert generation is not None
+    assert after is not None
+    assert after.generation == generation.generation + 1
+
+    assert run("resume", "flow-1").stderr == "worker/flow-1 is resumed, its failures are forgiven\n"
+    (flow, _) = rows_of(run)
+    assert (flow["conditions"], flow["skip"]) == ([], None)
+    told = last_event(run, "flow-1")
+    assert (told["event"], told["by"]) == ("operator.resume", ME)
+
+
+def claimed(plant: Plant, item: str = "flow-1", **changes: Any) -> Grant:
+    index = plant.store.index("plant-1")
+    assert index is not None
+    assert plant.store.begin_tick("plant-1", index, "t1")[0] == "started"
+    (message,) = plant.write(plant.item(item, **changes), tick_id="t1").messages
+    return grant_of(message)
+
+
+def test_a_queued_action_is_taken_back_by_cancel(plant: Plant, run: Run) -> None:
+    claimed(plant)
+    result = run("cancel", "flow-1")
+    assert (result.exit_code, result.stderr) == (0, "start of flow-1, queued for 0s, is cancelled\n")
+    lease = plant.lease()
+    assert lease is not None
+    assert (lease.outcome, lease.detail) == ("cancelled", f"cancelled by {ME}")
+    told = last_event(run, "flow-1")
+    assert (told["event"], told["outcome"], told["detail"]) == ("action.ended", "cancelled", f"cancelled by {ME}")
+
+
+def test_a_running_action_is_asked_to_give_up_and_freed_by_force(plant: Plant, run: Run) -> None:
+    grant = claimed(plant)
+    assert plant.begin(grant) is None
+    assert run("cancel", "flow-1").stderr == "start of flow-1, running for 0s, has been asked to give up\n"
+    lease = plant.lease()
+    assert lease is not None
+    assert (lease.stage, lease.cancel) == ("running", f"cancelled by {ME}")
+    assert last_event(run, "flow-1")["event"] == "action.cancel_asked"
+    assert run("cancel", "flow-1", "--force").stderr == "start of flow-1, running for 0s, is cancelled\n"
+    lease = plant.lease()
+    assert lease is not None
+    assert (lease.stage, lease.outcome, lease.detail) == ("free", "cancelled", f"cancelled by {ME} (forced)")
+    result = run("cancel", "flow-1")
+    assert isinstance(result.exception, Refused)
+    assert result.exception.exit_code == 7
+    assert str(result.exception) == "flow-1 has no action in progress; the last was start: cancelled"
+
+
+def test_the_restart_of_a_child_can_be_cancelled(plant: Plant, run: Run) -> None:
+    claimed(plant, "child/broker", action=RestartChild(child_name="broker"))
+    assert run("cancel", "child/broker").stderr == "restart_child of child/broker, queued for 0s, is cancelled\n"
+
+
+def test_an_action_that_ends_while_it_is_being_cancelled_is_said_to_have_ended(
+    plant: Plant, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed(plant)
+    monkeypatch.setattr(Leases, "cancel", lambda *_, **__: "nothing")
+    result = run("cancel", "flow-1")
+    assert isinstance(result.exception, Refused)
+    assert "the start of flow-1 has just ended" in str(result.exception)
+
+
+def test_a_quarantine_and_a_stuck_action_are_shown_where_people_look(plant: Plant, run: Run) -> None:
+    now = plant.store.now()
+    why = "failures: 5 in 31s, last: start: error (no such file)"
+    ailing = Status(state="failed", since=now, quarantined_at=now - 5, quarantined_for=why, quarantines=1)
+    put(plant, plant.keys.status("edge-1", "flow-1"), msgspec.structs.replace(ailing, quarantined_until=now + 595))
+    grant = claimed(plant, "flow-2", action=Stop())
+    assert plant.begin(grant) is None
+    lease = plant.lease("flow-2")
+    assert lease is not None
+    long = msgspec.structs.replace(lease, begun_at=now - 100)
+    put(plant, plant.keys.lease("edge-1", "flow-2"), long)
+    put(plant, plant.keys.lease("edge-1", "child/broker"), msgspec.structs.replace(long, timeout=40.0))
+
+    assert run("get", "workers").stdout == (
+        "ID      TYPE     NODE    DESIRED  STATE    SEEN  PID  ACTION\n"
+        "flow-1  process  edge-1  running  failed   0s    42   quarantined\n"
+        "flow-2  process  edge-1  stopped  stopped  -     -    stop, stuck\n"
+    )
+    wide = run("get", "workers", "-o", "wide").stdout.splitlines()
+    assert ("CONDITION" in wide[0], " quarantined  " in wide[1], " stuck,unknown  " in wide[2]) == (True, True, True)
+    first, second = rows_of(run)
+    assert [one["type"] for one in first["conditions"]] == ["quarantined"]
+    assert [one["type"] for one in second["conditions"]] == ["stuck", "unknown"]
+    assert second["conditions"][0]["since"] == round(now - 40, 1)
+    assert [one["type"] for one in rows_of(run, "children")[0]["conditions"]] == ["stuck"]
+    text = run("describe", "worker", "flow-1").stdout
+    assert re.search(rf"^Conditions   quarantined for \ds: {re.escape(why)}; ends in 9m\d\ds$", text, re.MULTILINE)
+    text = run("describe", "worker", "flow-2").stdout
+    assert re.search(
+        r"^Conditions   stuck for 4\ds: stop has run for 1m4\ds on edge-1@h1, its timeout is 30s\n"
+        r" {13}unknown for \ds: not observed yet$",
+        text,
+        re.MULTILINE,
+    )
+
+
 def test_describe_shows_everything_about_a_worker_for_a_person_and_as_json(plant: Plant, run: Run) -> None:
     assert run("set", "flow-1", "stopped").exit_code == 0
     text = run("describe", "worker", "flow-1").stdout
@@ -127,6 +263,7 @@ def test_describe_shows_everything_about_a_worker_for_a_person_and_as_json(plant
     assert lines["Reason"] == "desired is stopped and pid 42 runs"
     assert lines["Action"] == "none yet"
     assert lines["Held back"] == "no"
+    assert lines["Conditions"] == "none"
     assert "operator.set" in text.splitlines()[-1]
     document = json.loads(run("describe", "worker", "worker/flow-1", "-o", "json").stdout)
     assert (document["observed"]["pid"], document["config_id"], document["lease"]) == (42, "c1", None)
@@ -155,6 +292,12 @@ def test_set_default_lifts_the_wish_again(plant: Plant, run: Run) -> None:
     [
         (("describe", "worker", "flow-3"), NotFound, "did you mean flow-"),
         (("events", "--worker", "nothing-like-it"), NotFound, "there are child/broker, flow-1, flow-2"),
+        (("pause", "flow-9"), NotFound, "no worker or child 'flow-9'; did you mean flow-"),
+        (("resume", "flow-9"), NotFound, "no worker or child 'flow-9'"),
+        (("cancel", "child/brokr"), NotFound, "did you mean child/broker?"),
+        (("pause", "child/broker"), Refused, "child/broker is a child: only workers are paused"),
+        (("resume", "child/broker"), Refused, "it is never paused nor quarantined"),
+        (("cancel", "flow-1"), Refused, "flow-1 has no action in progress"),
         (("set", "flow-9", "stopped"), NotFound, "no worker or child 'flow-9'"),
         (("--supervisor", "plant-9", "get", "workers"), NotFound, "expected one of plant-1"),
         (("logs", "flow-2"), NotFound, "it has not been observed on node edge-1"),
@@ -207,7 +350,22 @@ def test_a_stored_state_that_nothing_seen_bears_out_is_not_what_wait_waits_for(p
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "apply", "get", "describe", "events", "set", "wait", "logs", "exporter", "collector"]
+    "command",
+    [
+        "up",
+        "apply",
+        "get",
+        "describe",
+        "events",
+        "set",
+        "pause",
+        "resume",
+        "cancel",
+        "wait",
+        "logs",
+        "exporter",
+        "collector",
+    ],
 )
 def test_the_help_of_each_command_has_an_example_and_fits_80_columns(run: Run, command: str) -> None:
     text = run(command, "--help").stdout

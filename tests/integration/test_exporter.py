@@ -6,10 +6,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actions.model import Outcome
+from supervisor.dispatch import Item
 from supervisor.exporter import StoreCollector
 from supervisor.metrics import COUNTERS, HISTOGRAMS
 from tests.factories import make_child
-from tests.integration.plant import NAME, Plant, worker
+from tests.integration.plant import NAME, NODE, Plant, worker
 
 
 def scrape(plant: Plant) -> dict[tuple[str, ...], float]:
@@ -75,3 +76,21 @@ def test_readiness_wants_a_fresh_tick(plant: Plant) -> None:
     assert collector.ready() is None
     plant.clock.advance(6.0)
     assert collector.ready() == f"supervisor {NAME} has not ticked for 6.0s"
+
+
+def test_conditions_stuck_actions_and_quarantines_are_told(plant: Plant) -> None:
+    plant.observe({"flow-1": plant.down()})
+    samples = scrape(plant)
+    names = ("paused", "quarantined", "stuck", "unknown", "stale", "derive_failed")
+    assert {name: samples["supervisor_worker_conditions", name] for name in names} == dict.fromkeys(names, 0)
+    assert samples["supervisor_actions_stuck",] == 0
+
+    plant.running()
+    plant.store.set_control(NAME, NODE, "flow-1", paused=True, by="me")
+    plant.write(Item("flow-1", NODE, counters=["supervisor_quarantines_total|poison"]))
+    plant.clock.advance(65.0)
+    samples = scrape(plant)
+    held = {name: samples["supervisor_worker_conditions", name] for name in names}
+    assert held == {"paused": 1, "quarantined": 0, "stuck": 1, "unknown": 1, "stale": 0, "derive_failed": 0}
+    assert samples["supervisor_actions_stuck",] == 1
+    assert samples["supervisor_quarantines_total", "poison"] == 1

@@ -43,6 +43,7 @@ config = { command = ["python3", "flow.py"], env = { TOPIC = "umh.v1.acme.line-1
 TOP = '[supervisor]\nname = "p"\n'
 WORKER = '[[workers]]\nid = "a"\ntype = "process"\nnode = "n"\n'
 OTHER = WORKER.replace('"a"', '"b"')
+GROUP = '[[groups]]\nname = "line"\nmax_in_action = 2\n'
 CONFIG = 'config = { command = ["x"] }\n'
 CHILD = '[[children]]\nname = "b"\ntype = "redis"\nnode = "n"\n'
 CHECK = 'check = { address = "h:1" }\n'
@@ -69,17 +70,69 @@ REFUSED: dict[str, tuple[str, str]] = {
     "only blanks": (" \n\n", "is empty; expected at least a [supervisor] table with a name"),
     "unknown table": (
         "foo = 1\n" + TOP,
-        "top level: unknown key 'foo' (value 1); expected one of children, supervisor, workers",
+        "top level: unknown key 'foo' (value 1); expected one of children, groups, supervisor, workers",
     ),
     "unknown key of the supervisor": (
         TOP + "foo = 1\n",
         "[supervisor]: unknown key 'foo' (value 1); "
-        "expected one of max_attempts, name, nodes, observation_interval, tick_interval",
+        "expected one of backoff_jitter, max_attempts, name, nodes, observation_interval, quarantine_after, "
+        "quarantine_for, quarantine_window, tick_interval",
     ),
     "unknown key of a worker": (
         TOP + WORKER + CONFIG + OTHER + 'colour = "red"\n',
         "[[workers]] number 2 (id 'b'): unknown key 'colour' (value 'red'); "
-        "expected one of config, depends_on, desired, id, node, type",
+        "expected one of config, depends_on, desired, group, id, node, type",
+    ),
+    "unknown key of a group": (
+        TOP + GROUP + "max = 3\n",
+        "[[groups]] number 1 (name 'line'): unknown key 'max' (value 3); expected one of max_in_action, name",
+    ),
+    "a group without a number": (
+        TOP + '[[groups]]\nname = "line"\n',
+        "[[groups]] number 1 (name 'line'): key 'max_in_action' is missing; expected it to be set",
+    ),
+    "a group that lets nobody act": (
+        TOP + GROUP.replace("2", "0"),
+        "[[groups]] number 1 (name 'line'), key max_in_action: value 0: expected `int` >= 1",
+    ),
+    "the same group twice": (
+        TOP + GROUP + GROUP,
+        "[[groups]] number 2 (name 'line'), key name: value 'line': "
+        "expected a name of its own; number 1 has it already",
+    ),
+    "a worker of an unknown group": (
+        TOP + GROUP + GROUP.replace("line", "hall") + WORKER + 'group = "lime"\n' + CONFIG,
+        "[[workers]] number 1 (id 'a'), key group: value 'lime': "
+        "unknown group; expected one of hall, line of the [[groups]] of this file",
+    ),
+    "a worker of a group where there is none": (
+        TOP + WORKER + 'group = "line"\n' + CONFIG,
+        "[[workers]] number 1 (id 'a'), key group: value 'line': "
+        "unknown group; expected a name of the [[groups]] of this file",
+    ),
+    "a jitter above 1": (
+        TOP + "backoff_jitter = 1.5\n",
+        "[supervisor], key backoff_jitter: value 1.5: expected `float` <= 1.0",
+    ),
+    "a jitter below 0": (
+        TOP + "backoff_jitter = -0.1\n",
+        "[supervisor], key backoff_jitter: value -0.1: expected `float` >= 0.0",
+    ),
+    "a quarantine after nothing": (
+        TOP + "quarantine_after = 0\n",
+        "[supervisor], key quarantine_after: value 0: expected `int` >= 1",
+    ),
+    "a quarantine after too much": (
+        TOP + "quarantine_after = 101\n",
+        "[supervisor], key quarantine_after: value 101: expected `int` <= 100",
+    ),
+    "a quarantine without a window": (
+        TOP + 'quarantine_window = "0s"\n',
+        "[supervisor], key quarantine_window: value '0ms': expected at least 1s",
+    ),
+    "a quarantine without a length": (
+        TOP + 'quarantine_for = "500ms"\n',
+        "[supervisor], key quarantine_for: value '500ms': expected at least 1s",
     ),
     "unknown key of a child": (
         TOP + CHILD + CHECK + "port = 1\n",
@@ -341,7 +394,7 @@ def test_an_unknown_key_with_a_dot_in_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(FleetError) as caught:
         read_fleet(path, TYPES)
     assert str(caught.value).startswith(f"{path}: top level: unknown key 'a.b' ")
-    assert str(caught.value).endswith("; expected one of children, supervisor, workers")
+    assert str(caught.value).endswith("; expected one of children, groups, supervisor, workers")
 
 
 class Plain(msgspec.Struct, frozen=True):
@@ -452,6 +505,28 @@ def test_the_specs_own_example_is_accepted(tmp_path: Path) -> None:
             ),
         ),
     )
+
+
+def test_groups_jitter_and_quarantine_are_read(tmp_path: Path) -> None:
+    more = 'backoff_jitter = 0.2\nquarantine_after = 3\nquarantine_window = "1m"\nquarantine_for = "30s"\n'
+    path = written(tmp_path, TOP + more + GROUP + WORKER + 'group = "line"\n' + CONFIG + OTHER + CONFIG)
+    fleet = read_fleet(path, TYPES)
+    assert fleet.settings == SupervisorSettings(
+        name="p",
+        groups={"line": 2},
+        backoff_jitter=0.2,
+        quarantine_after=3,
+        quarantine_window=60.0,
+        quarantine_for=30.0,
+        source=str(path),
+    )
+    assert [worker.desired.group for worker in fleet.workers] == ["line", ""]
+
+
+def test_another_group_is_no_other_configuration(tmp_path: Path) -> None:
+    grouped = read_fleet(written(tmp_path, TOP + GROUP + WORKER + 'group = "line"\n' + CONFIG), TYPES).workers[0]
+    alone = read_fleet(written(tmp_path, TOP + WORKER + CONFIG), TYPES).workers[0]
+    assert grouped.desired.config_id == alone.desired.config_id
 
 
 def test_the_demo_fleet_is_accepted() -> None:

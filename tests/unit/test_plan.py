@@ -522,3 +522,126 @@ def test_in_a_hold_off_statuses_go_on_but_neither_a_stop_nor_a_forgetting_does()
 def test_a_stop_waits_for_nothing_but_the_hold_off_when_nothing_was_observed_since_redis_came_back() -> None:
     view = make_view(wants_stop(), data_since=NOW)
     assert [step.action for step in make_plan(view, NOW).steps] == [Stop()]
+
+
+def test_a_stop_asks_the_action_that_stands_in_its_way_to_cancel_once() -> None:
+    subject = wants_stop(lease=RUNNING)
+    held = Skip("flow-1", SkipReason.ACTION_IN_PROGRESS, "start running for 7s")
+    asked = Step(subject, "desired is stopped", cancel=True)
+    assert make_plan(make_view(subject), NOW) == Plan((asked,), (held,))
+    again = wants_stop(lease=msgspec.structs.replace(RUNNING, cancel="desired is stopped"))
+    assert make_plan(make_view(again), NOW) == Plan((), (held,))
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        wants_stop(lease=make_lease(stage=Stage.QUEUED), age=3600.0),
+        changed(wants_start(lease=RUNNING), desired=REMOVED),
+        changed(wants_start(lease=RUNNING), desired=msgspec.structs.replace(REMOVED, removed=False, moves_to="edge-2")),
+    ],
+    ids=["a queued one, without a fresh look", "removed from the file", "moved to another node"],
+)
+def test_whatever_wants_the_worker_down_asks_the_action_to_cancel(subject: Subject) -> None:
+    assert [(step.cancel, step.action) for step in make_plan(make_view(subject), NOW).steps] == [(True, None)]
+
+
+def test_nobody_is_asked_to_cancel_what_is_wanted_or_is_the_stop_itself_or_is_paused() -> None:
+    stopping = wants_stop("b", lease=msgspec.structs.replace(RUNNING, action="stop"))
+    subjects = [wants_start("a", lease=RUNNING), stopping, paused(wants_stop("c", lease=RUNNING))]
+    assert make_plan(make_view(*subjects), NOW).steps == ()
+
+
+def test_an_action_that_runs_for_twice_its_timeout_is_told_once() -> None:
+    lease = make_lease(stage=Stage.RUNNING, claimed_at=NOW - 200, begun_at=NOW - 60, timeout=30.0)
+    subject = wants_start(lease=lease)
+    assert subject.snapshot is not None
+    noted = msgspec.structs.replace(subject.snapshot.status, stuck_action="a1")
+    held = Skip("flow-1", SkipReason.ACTION_IN_PROGRESS, "start running for 1m00s")
+    assert make_plan(make_view(subject), NOW) == Plan((Step(subject, held.detail, status=noted),), (held,))
+    assert make_plan(make_view(changed(subject, status=noted)), NOW) == Plan((), (held,))
+    assert make_plan(make_view(subject), NOW - 0.1).steps == ()
+
+
+def test_a_wait_in_the_queue_is_not_being_stuck() -> None:
+    waiting = wants_start(lease=make_lease(stage=Stage.QUEUED, claimed_at=NOW - 3600))
+    assert make_plan(make_view(waiting), NOW).steps == ()
+
+
+def test_a_budget_is_shared_by_a_group_longest_waiting_first_and_no_other_group_waits() -> None:
+    settings = SupervisorSettings(name="plant-1", groups={"line": 2})
+    subjects = [
+        of_group(wants_start("a", since=NOW - 10)),
+        of_group(wants_start("b", since=NOW - 30)),
+        of_group(wants_start("c", since=NOW - 20)),
+        of_group(wants_start("d", since=NOW - 5), "unlimited"),
+        wants_start("e", since=NOW - 1),
+    ]
+    plan = make_plan(make_view(*subjects, settings=settings), NOW)
+    assert [step.subject.id for step in plan.steps] == ["b", "c", "d", "e"]
+    assert plan.skips == (Skip("a", SkipReason.BUDGET, "2 of 2 in action in group line"),)
+
+
+def test_of_a_budget_queued_and_running_actions_take_up_a_place_each_and_a_stop_none() -> None:
+    def busy(worker_id: str, lease: Lease) -> Subject:
+        return of_group(wants_start(worker_id, lease=msgspec.structs.replace(lease, worker_id=worker_id)))
+
+    view = make_view(
+        busy("a", make_lease(stage=Stage.QUEUED)),
+        busy("b", RUNNING),
+        busy("c", msgspec.structs.replace(RUNNING, action="stop")),
+        busy("d", make_lease()),
+        Subject("e", "edge-1", 1, RUNNING, None, raising, {}, "not JSON"),
+        of_group(wants_start("f")),
+        settings=SupervisorSettings(name="plant-1", groups={"line": 3}),
+    )
+    plan = make_plan(view, NOW)
+    assert [step.subject.id for step in plan.steps] == ["d"]
+    assert plan.skips[-1] == Skip("f", SkipReason.BUDGET, "3 of 3 in action in group line")
+
+
+def test_a_resume_ends_the_quarantine_the_backoff_and_what_the_type_makes_of_failures() -> None:
+    held = quarantined(wants_start(lease=failed(9, NOW - 2)), early_exits=4, died_at=NOW - 3)
+    resumed = changed(held, control=Control(resumed_at=NOW - 1, by="me", at=NOW - 1))
+    assert make_plan(make_view(held), NOW).steps[0].action is None
+    (step,) = make_plan(make_view(resumed), NOW).steps
+    assert step.action == Start()
+    assert step.status is not None
+    assert (step.status.quarantined_for, step.status.early_exits, step.status.forgiven_action) == ("", 0, "a1")
+
+
+def test_what_is_remembered_is_written_though_nothing_can_be_derived() -> None:
+    blind = make_subject(make_snapshot(state="starting", age=30.0), failed(1))
+    broken = wants_start("b", lease=failed(1), derive=raising)
+    plan = make_plan(make_view(blind, broken), NOW)
+    assert [(step.subject.id, step.action) for step in plan.steps] == [("flow-1", None), ("b", None)]
+    assert [step.status.failed_at for step in plan.steps if step.status] == [(NOW - 1.5,)] * 2
+    assert [skip.reason for skip in plan.skips] == [SkipReason.AWAITING_OBSERVATION, SkipReason.DERIVE_FAILED]
+
+
+def test_the_fifth_early_exit_quarantines_and_the_next_start_waits_for_its_end() -> None:
+    before = Status(state="failed", since=NOW - 50, early_exits=4, counted_exit="40-1", failed_at=(NOW - 9,) * 4)
+    observed = Observed(collected_at=NOW - 1, last_exit=EARLY)
+    plan = make_plan(make_view(make_subject(make_snapshot(observed=observed, status=before))), NOW)
+    why = "failures: 5 in 9s, last: pid 41 ended with exit code 1 after 2.0s"
+    assert plan.skips == (Skip("flow-1", SkipReason.QUARANTINED, f"{why}; ends in 10m00s"),)
+    assert [step.status.quarantined_until for step in plan.steps if step.status] == [NOW + 600]
+
+
+@pytest.mark.parametrize(
+    ("collected_at", "ended", "waits"),
+    [
+        (NOW - 1, NOW - 2, False),
+        (NOW - 2, NOW - 1, True),
+        (NOW - 1, NOW + 3600, False),
+        (NOW + 3599, NOW + 3600, True),
+        (NOW + 3601, NOW + 3600, True),
+        (NOW - 1, NOW + 0.5, True),
+    ],
+)
+def test_a_look_counts_if_it_began_after_the_last_actions_end_also_when_the_clock_was_set_back_between(
+    collected_at: float, ended: float, waits: bool
+) -> None:
+    snapshot = make_snapshot(state="starting", observed=Observed(collected_at=collected_at))
+    plan = make_plan(make_view(make_subject(snapshot, make_lease(ended_at=ended))), NOW)
+    assert [skip.reason for skip in plan.skips] == [SkipReason.AWAITING_OBSERVATION] * waits
