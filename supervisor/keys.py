@@ -46,7 +46,7 @@ class Keys:
 
     @property
     def generations(self) -> str:
-        """HASH id → changes of desired; written by apply, set; deleted by forget; guards claims. A field each."""
+        """HASH id → changes of desired; written by apply, operators; deleted by forget; guards claims. A field each."""
         return self._key(SUPERVISOR, "generations")
 
     @property
