@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 
+import httpcore  # noqa: F401 - httpx imports it at first use; Python 3.11 can fail there when a finalizer imports too
 import pytest
 
 from supervisor.breaker import Verdict
