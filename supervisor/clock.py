@@ -47,6 +47,34 @@ class SystemClock:
         return event
 
 
+class StepWatch:
+    """Notices that Redis' clock was set: between two measurements it moved on otherwise than the monotonic clock."""
+
+    _STEP = 1.0  # seconds of difference; less is slewing, and the doubt of the measurements
+    _PROMPT = 0.5  # seconds that a measurement may take; a slower one says too little
+    _YOUNG = (
+        10.0  # seconds back to which a measurement is compared; a process that did nothing for longer knows nothing
+    )
+
+    def __init__(self) -> None:
+        """Begin without a measurement."""
+        self._last: tuple[float, float] | None = None
+
+    def stepped(self, shared: float, before: float, after: float) -> bool:
+        """Tell whether Redis' clock, which said `shared`, was set since the last measurement.
+
+        `before` and `after` are monotonic times around this one; all in seconds.
+        """
+        last, self._last = self._last, None
+        if after - before > self._PROMPT:
+            return False
+        here = (before + after) / 2
+        self._last = (shared, here)
+        if last is None or here - last[1] > self._YOUNG:
+            return False
+        return abs((shared - last[0]) - (here - last[1])) > self._STEP
+
+
 class FakeClock:
     """A clock that only moves when told to: `advance`, or somebody's `sleep`. For tests and simulation."""
 

@@ -38,6 +38,7 @@ COUNTERS = (
     Counter("supervisor_skips_total", "Workers for which a tick did nothing, by reason", ("reason",)),
     Counter("supervisor_quarantines_total", "Workers put into quarantine", ("reason",)),
     Counter("supervisor_actions_during_circuit_total", "Actions that completed after circuit opened"),
+    Counter("supervisor_store_restores_total", "Times that Redis had lost the fleet and a mirror brought it back"),
     Counter("supervisor_ticks_total", "Ticks that ran to their end"),
     Counter("supervisor_tick_overruns_total", "Ticks that were due while the one before still ran"),
 )

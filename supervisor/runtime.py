@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import actions.registry
 import workers.registry
 from actions.registry import ActionRegistry
-from supervisor.clock import Clock, SystemClock
+from supervisor.clock import Clock, StepWatch, SystemClock
 from supervisor.connection import connect
 from supervisor.leases import Leases
+from supervisor.mirror import Mirror
 from supervisor.settings import Settings
 from supervisor.store import Store
 from workers.registry import WorkerRegistry
@@ -25,6 +26,8 @@ class Runtime:
     workers: WorkerRegistry
     actions: ActionRegistry
     clock: Clock
+    mirror: Mirror
+    steps: StepWatch
 
 
 def make_runtime(settings: Settings, store: Store | None = None, clock: Clock | None = None) -> Runtime:
@@ -37,4 +40,6 @@ def make_runtime(settings: Settings, store: Store | None = None, clock: Clock | 
         workers=workers.registry.built_in(),
         actions=actions.registry.built_in(),
         clock=clock or SystemClock(),
+        mirror=Mirror(used, settings.data_dir),
+        steps=StepWatch(),
     )

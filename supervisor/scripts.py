@@ -9,7 +9,21 @@ from typing import Any
 
 import redis
 
-NAMES = ("gate", "finish", "apply", "begin", "renew", "end", "reap", "cancel", "node", "observe", "forget", "touch")
+NAMES = (
+    "gate",
+    "finish",
+    "apply",
+    "begin",
+    "renew",
+    "end",
+    "reap",
+    "cancel",
+    "node",
+    "observe",
+    "forget",
+    "touch",
+    "restore",
+)
 
 
 @cache

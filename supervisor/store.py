@@ -261,6 +261,10 @@ class Store:
             pipe.execute()
         return applied
 
+    def touch(self, supervisor: str) -> None:
+        """Give what people wish for a revision."""
+        self.scripts.run("touch", [self.keys(supervisor).revision], [])
+
     def _touch(self, pipe: Any, keys: Keys) -> None:
         """Give what people wish for a new revision, in the transaction that changes it."""
         self.scripts.queue(pipe, "touch", [keys.revision])

@@ -25,16 +25,17 @@ log = logger("supervisor.tasks")
 def tick() -> None:
     """Request a tick of every supervisor; each one's gate decides."""
     try:
-        for supervisor in runtime().store.supervisors():
-            _tick_one(supervisor)
+        stepped = ticking.clock_was_set(runtime())
+        for supervisor in ticking.supervisors(runtime()):
+            _tick_one(supervisor, stepped)
     except STORE_ERRORS as error:
         log.warning("Tick given up: the store does not answer", event_name="tick.store_away", error=str(error))
 
 
-def _tick_one(supervisor: str) -> None:
+def _tick_one(supervisor: str, stepped: bool) -> None:
     """Tick one supervisor; a document of its own that cannot be read costs that supervisor its tick, not the others."""
     try:
-        ticking.run(runtime(), publisher(), supervisor)
+        ticking.run(runtime(), publisher(), supervisor, stepped)
     except SupervisorError as error:
         fields = {"supervisor": supervisor, "error": str(error), **INFRASTRUCTURE}
         log.warning("Tick failed", event_name="tick.failed", **fields)

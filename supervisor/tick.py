@@ -22,6 +22,7 @@ from supervisor.model import HOLD_OFF, ChildSpec
 from supervisor.plan import Plan, Step, Subject, make_plan
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
+from supervisor.store import Index
 from supervisor.view import Child, World, load_world
 
 log = logger("supervisor.tick")
@@ -167,14 +168,41 @@ class Tick:
         )
 
 
-def run(runtime: Runtime, publish: Publish, supervisor: str) -> Report | None:
-    """Run one tick of a supervisor if its gate lets it start; return None if not. Never sleeps."""
-    store = runtime.store
-    index = store.index(supervisor)
+def supervisors(runtime: Runtime) -> list[str]:
+    """Return the supervisors to tick: those in the store, and those that it may have lost."""
+    return sorted({*runtime.store.supervisors(), *runtime.mirror.names()})
+
+
+def clock_was_set(runtime: Runtime) -> bool:
+    """Tell whether Redis' clock was set since this process last asked."""
+    before = runtime.clock.monotonic()
+    shared = runtime.store.now()
+    return runtime.steps.stepped(shared, before, runtime.clock.monotonic())
+
+
+def run(runtime: Runtime, publish: Publish, supervisor: str, stepped: bool = False) -> Report | None:
+    """Run one tick of a supervisor if its gate lets it start; return None if not. Never sleeps.
+
+    `stepped`: Redis' clock was set since this process' last tick.
+    """
+    index = _index(runtime, supervisor)
     if index is None:
         return None
-    tick_id = str(uuid.uuid4())
-    gate = store.begin_tick(supervisor, index, tick_id)
+    report = _run_gated(runtime, publish, supervisor, index, stepped)
+    runtime.mirror.keep(supervisor, index)
+    return report
+
+
+def _index(runtime: Runtime, supervisor: str) -> Index | None:
+    """Return what a supervisor has, brought back from the mirror if Redis has lost it."""
+    index = runtime.store.index(supervisor)
+    return runtime.store.index(supervisor) if runtime.mirror.restore(supervisor, index) else index
+
+
+def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index, stepped: bool) -> Report | None:
+    store, tick_id = runtime.store, str(uuid.uuid4())
+    mirrored = runtime.mirror.revision(supervisor) > 0
+    gate = store.begin_tick(supervisor, index, tick_id, mirrored, stepped)
     if gate.held_off:
         fields = {"supervisor": supervisor, "reason": gate.held_off, "seconds": round(HOLD_OFF, 3)}
         log.warning("Nothing is claimed for a while", event_name="store.hold_off", **fields, **INFRASTRUCTURE)

@@ -80,6 +80,7 @@ class Up:
             stack.callback((self.settings.data_dir / URL_FILE).unlink, missing_ok=True)
             stack.callback(self._stop, runner)
             runtime = self._start_store(runner, redis_part)
+            runtime.mirror.restore_all()  # before the file is applied: what it does not say, as an operator's wish
             runtime.store.apply_fleet(self.fleet)
             for part in launch.parts_of(self.fleet, self.settings, self.ports.exporter, self.ports.flower):
                 runner.start(part)
