@@ -82,7 +82,7 @@ class Mirror:
     # -- from the file to the store -----------------------------------------------------------------------------------
 
     def restore(self, supervisor: str, index: Index | None) -> bool:
-        """Bring the wishes back if the store, seen as `index`, holds older ones or none; return whether that was done."""
+        """Bring the wishes back if the store, seen as `index`, holds older ones or none; tell whether that was done."""
         seen = index.revision if index is not None else 0
         if self.revision(supervisor) <= seen:
             return False
@@ -116,8 +116,10 @@ class Mirror:
             documents |= {getattr(keys, kind)(place, item): texts.get(kind, "") for kind in KINDS}
         plain = {"revision": str(wishes.revision), "settings": wishes.settings}
         told = {**plain, "places": wishes.places, "generations": wishes.generations}
-        arguments = [wishes.supervisor, str(seen), HOLD_OFF, msgspec.json.encode(told).decode(), *documents.values()]
-        return bool(self._store.scripts.run("restore", [*where, *documents], arguments) == 1)
+        plan = msgspec.json.encode(told).decode()
+        arguments = [wishes.supervisor, seen, HOLD_OFF, plan, *documents.values()]
+        answer = self._store.scripts.run("restore", [*where, *documents], arguments)
+        return bool(answer == 1)
 
     # -- from the store to the file -----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from supervisor.clock import Clock, FakeClock, SystemClock
+from supervisor.clock import Clock, FakeClock, StepWatch, SystemClock
 
 
 def test_s15_the_fake_clock_stands_still_until_it_is_advanced() -> None:
@@ -67,3 +67,24 @@ def test_the_system_clock_reads_the_hosts_clocks() -> None:
     assert clock.now() == pytest.approx(time.time(), abs=5.0)
     assert clock.monotonic() == pytest.approx(time.monotonic(), abs=5.0)
     assert not clock.after(3600).is_set()
+
+
+def test_a_clock_that_moves_on_with_the_monotonic_one_was_not_set() -> None:
+    watch = StepWatch()
+    assert [watch.stepped(1000.0 + n, 50.0 + n, 50.01 + n) for n in range(3)] == [False, False, False]
+
+
+@pytest.mark.parametrize("step", [-3600.0, -1.5, 1.5, 3600.0])
+def test_a_clock_that_was_set_is_noticed_once(step: float) -> None:
+    watch = StepWatch()
+    assert watch.stepped(1000.0, 50.0, 50.01) is False
+    assert watch.stepped(1001.0 + step, 51.0, 51.01) is True
+    assert watch.stepped(1002.0 + step, 52.0, 52.01) is False
+
+
+def test_a_slow_or_an_old_measurement_says_nothing() -> None:
+    watch = StepWatch()
+    watch.stepped(1000.0, 50.0, 50.01)
+    assert watch.stepped(1005.0, 51.0, 52.0) is False
+    assert watch.stepped(1009.0, 53.0, 53.01) is False
+    assert watch.stepped(1100.0, 70.0, 70.01) is False
