@@ -117,7 +117,7 @@ class Mirror:
         plain = {"revision": str(wishes.revision), "settings": wishes.settings}
         told = {**plain, "places": wishes.places, "generations": wishes.generations}
         plan = msgspec.json.encode(told).decode()
-        arguments = [wishes.supervisor, seen, HOLD_OFF, plan, *documents.values()]
+        arguments: list[str | float] = [wishes.supervisor, seen, HOLD_OFF, plan, *documents.values()]
         answer = self._store.scripts.run("restore", [*where, *documents], arguments)
         return bool(answer == 1)
 
