@@ -9,7 +9,7 @@ PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,worker
 	supervisor/breaker.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
 	supervisor/metrics.py,supervisor/runbooks.py,supervisor/rendezvous.py
 
-.PHONY: help run test test-all lint format diagrams check-lock lock clean
+.PHONY: help run test test-all test-faults lint format diagrams check-lock lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,13 +39,16 @@ run: $(VENV)/.run ## Run the demo fleet here, in the foreground; Ctrl-C stops ev
 	@exec $(BIN)/fsmctl up --fleet $(FLEET)
 
 test: $(VENV)/.dev ## Unit, integration and short live tests, on a real Redis and real Celery
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not fault"
 
-test-all: $(VENV)/.dev ## All tests, with coverage
+test-all: $(VENV)/.dev ## All tests but the fault tests, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/pytest --cov --cov-report=
+	$(BIN)/pytest -m "not fault" --cov --cov-report=
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include=$(PURE) --fail-under=100
+
+test-faults: $(VENV)/.dev ## Fault tests at full counts, hours long; figures in .faults/figures.jsonl
+	FAULTS=full $(BIN)/pytest tests/faults -m fault --timeout 0
 
 lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs
 	$(BIN)/ruff format --check .
