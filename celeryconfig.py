@@ -31,6 +31,7 @@ broker_transport_options = {
     "queue_order_strategy": "round_robin",
 }
 broker_connection_retry_on_startup = True
+broker_channel_error_retry = True  # a full Redis, or a demoted one, refuses single commands: wait, do not end
 broker_connection_max_retries = None  # for ever: Redis comes back, and the executor must not need a person then
 
 task_acks_late = True  # with prefetch 1: an executor holds only what it runs

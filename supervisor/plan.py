@@ -298,12 +298,12 @@ def next_status(
 
 
 def phase_of(subject: Subject) -> Phase:
-    """Return the phase that people are shown: unknown when the observation is too old or knows nothing."""
+    """Return the phase that people are shown: unknown if the observation is too old, of the future or knows nothing."""
     snapshot = subject.snapshot
     if snapshot is None or snapshot.observed is None or snapshot.observed.error is not None:
         return Phase.UNKNOWN
     age = snapshot.metadata.age_seconds
-    if age is None or age >= UNKNOWN_AFTER:
+    if age is None or age >= UNKNOWN_AFTER or snapshot.observed.collected_at > snapshot.metadata.loaded_at + CLOCK_STEP:
         return Phase.UNKNOWN
     return subject.phases.get(snapshot.status.state, Phase.UNKNOWN)
 

@@ -483,6 +483,8 @@ def aged(age: float | None) -> Subject:
         (aged(None), Phase.UNKNOWN),
         (make_subject(msgspec.structs.replace(make_snapshot(), observed=None)), Phase.UNKNOWN),
         (make_subject(make_snapshot(observed=Observed(collected_at=NOW, error="probe timed out"))), Phase.UNKNOWN),
+        (make_subject(make_snapshot(state="running", observed=Observed(collected_at=NOW + 1.0))), Phase.RUNNING),
+        (make_subject(make_snapshot(state="running", observed=Observed(collected_at=NOW + 1.1))), Phase.UNKNOWN),
         (make_subject(make_snapshot(state="of another version")), Phase.UNKNOWN),
         (Subject("flow-9", "edge-1", 1, None, None, raising, {}, "not JSON"), Phase.UNKNOWN),
         (make_subject(make_snapshot(kind="dfc_read", state="degraded")), Phase.DEGRADED),
