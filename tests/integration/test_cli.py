@@ -227,7 +227,7 @@ def test_a_quarantine_and_a_stuck_action_are_shown_where_people_look(plant: Plan
     assert plant.begin(grant) is None
     lease = plant.lease("flow-2")
     assert lease is not None
-    long = msgspec.structs.replace(lease, begun_at=now - 100)
+    long = msgspec.structs.replace(lease, begun_at=now - 104)
     put(plant, plant.keys.lease("edge-1", "flow-2"), long)
     put(plant, plant.keys.lease("edge-1", "child/broker"), msgspec.structs.replace(long, timeout=40.0))
 
@@ -241,7 +241,7 @@ def test_a_quarantine_and_a_stuck_action_are_shown_where_people_look(plant: Plan
     first, second = rows_of(run)
     assert [one["type"] for one in first["conditions"]] == ["quarantined"]
     assert [one["type"] for one in second["conditions"]] == ["stuck", "unknown"]
-    assert second["conditions"][0]["since"] == round(now - 40, 1)
+    assert second["conditions"][0]["since"] == round(now - 44, 1)
     assert [one["type"] for one in rows_of(run, "children")[0]["conditions"]] == ["stuck"]
     text = run("describe", "worker", "flow-1").stdout
     assert re.search(rf"^Conditions   quarantined for \ds: {re.escape(why)}; ends in 9m\d\ds$", text, re.MULTILINE)
