@@ -54,7 +54,7 @@ task_queues = (Queue("supervisor", routing_key="supervisor"), Queue("actions", r
 task_create_missing_queues = True  # actions.<node>: a node joins by naming its queue
 task_routes = {"supervisor.tick": {"queue": "supervisor"}}
 
-beat_scheduler = "celery.beat:Scheduler"  # in memory: beat is a dumb pulse, any number of them, without a file
+beat_scheduler = "supervisor.pulse:PulseScheduler"  # beat is a dumb pulse, any number of them, without a file
 beat_max_loop_interval = 1.0
 beat_schedule = {"pulse": {"task": "supervisor.tick", "schedule": _settings.pulse}}
 timezone = "UTC"

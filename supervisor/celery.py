@@ -8,10 +8,12 @@ import warnings
 from typing import Any
 
 from celery import Celery
+from celery.app.amqp import AMQP
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging
 
-from supervisor.dispatch import Publish, celery_publisher
+from supervisor.broker import BrokerConnection, CeleryPublisher
+from supervisor.dispatch import Publish
 from supervisor.errors import SupervisorError
 from supervisor.logs import configure
 from supervisor.runtime import Runtime, make_runtime
@@ -35,7 +37,15 @@ def _settings() -> Settings:
 settings = _settings()
 # Celery warns about a root user because of pickle, which accept_content refuses
 warnings.filterwarnings("ignore", category=SecurityWarning)
-app = Celery("supervisor", include=["supervisor.tasks"])
+
+
+class Broker(AMQP):  # type: ignore[misc]  # celery ships no types
+    """Celery's messaging over our connections."""
+
+    Connection = BrokerConnection
+
+
+app = Celery("supervisor", amqp=Broker, include=["supervisor.tasks"])
 app.config_from_object("celeryconfig")
 
 
@@ -54,7 +64,7 @@ def runtime() -> Runtime:
 @functools.cache
 def publisher() -> Publish:
     """Return what puts actions into their queues."""
-    return celery_publisher(app, EXECUTE)
+    return CeleryPublisher(app, EXECUTE)
 
 
 def _install_bootsteps() -> None:

@@ -42,6 +42,11 @@ def connect(settings: Settings, patient: bool = True) -> redis.Redis:
     )
 
 
+def trouble_with(error: Exception) -> str:
+    """Return what an error of Redis means: "full" (maxmemory, noeviction: reads go on, writes do not) or "away"."""
+    return "full" if "OOM command not allowed" in str(error) else "away"
+
+
 def check_server(client: redis.Redis, settings: Settings) -> None:
     """See that Redis answers and is new enough. Raises `StoreUnreachable`."""
     try:

@@ -6,26 +6,22 @@ a message without a claim is refused by `begin`.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-import kombu.exceptions
 import msgspec
 
 from actions.model import Action
 from actions.registry import params_of
 from supervisor.breaker import Breaker
-from supervisor.connection import STORE_ERRORS
 from supervisor.errors import SupervisorError
 from supervisor.keys import POOL, SUPERVISOR, queue_of
-from supervisor.model import HARD_KILL_AFTER, QUEUED_TTL, TICK_LEASE
+from supervisor.model import QUEUED_TTL, TICK_LEASE
 from supervisor.store import Store, encode
 from workers.model import Status
 
-PUBLISH_ERRORS: tuple[type[Exception], ...] = (kombu.exceptions.KombuError, *STORE_ERRORS)
 BATCH = 500  # items per script call and per pipeline
 
 
@@ -190,54 +186,4 @@ def _message(supervisor: str, item: Item, claim: Claim, token: str) -> Message:
         params=params_of(action),
         timeout=action.timeout,
         queue=queue_of(POOL if action.runs_on == "pool" else item.place),
-    )
-
-
-def celery_publisher(app: Any, task_name: str) -> Publish:
-    """Return a `Publish` over a Celery app: ordinary protocol 2 messages, pipelined by kombu's `Producer.batch`.
-
-    People see the action's own name (`shadow`) and readable arguments in Flower and in Celery's logs.
-    """
-
-    def publish(messages: Sequence[Message]) -> None:
-        if not messages:
-            return
-        try:
-            with app.producer_pool.acquire(block=True) as producer, producer.batch(max_size=BATCH):
-                for message in messages:
-                    _publish_one(app, producer, task_name, message)
-        except PUBLISH_ERRORS as error:
-            raise PublishFailed(f"{len(messages)} claimed actions were not all published: {error}") from error
-
-    return publish
-
-
-def _publish_one(app: Any, producer: Any, task_name: str, message: Message) -> None:
-    kwargs = {
-        name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "token", "params")
-    }
-    task = app.amqp.as_task_v2(
-        message.action_id,
-        task_name,
-        args=(),
-        kwargs=kwargs,
-        time_limit=message.timeout + HARD_KILL_AFTER,
-        soft_time_limit=message.timeout,
-        shadow=f"actions.{message.action}",
-        argsrepr=f"({message.worker_id})",
-        kwargsrepr=json.dumps(message.params),
-        ignore_result=True,
-    )
-    lease = {
-        name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "action_id", "token")
-    }
-    producer.publish(
-        task.body,
-        exchange="",
-        routing_key=message.queue,
-        headers={**task.headers, "fsm_lease": lease},
-        serializer="json",
-        retry=False,
-        delivery_mode=2,
-        **task.properties,
     )

@@ -11,7 +11,7 @@ from actions.model import ActionContext, ActionError, Cancelled, Fenced, Outcome
 from supervisor.backoff import delay
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import SupervisorError
-from supervisor.leases import Grant
+from supervisor.leases import HOLD_OFF, Grant
 from supervisor.logs import WORKER, logger
 from supervisor.model import QUEUED_TTL
 from supervisor.runtime import Runtime
@@ -70,12 +70,22 @@ def _begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
     """Begin, waiting for a Redis that is away no longer than the claim can live; return why it is discarded."""
     try:
         with pool.cancellable():
-            return _persist(runtime, lambda: runtime.leases.begin(grant, pool.runner, pool.executor))
+            return _ask_to_begin(runtime, grant, pool)
     except Cancelled:  # whether Redis has begun it is not known
         _end(runtime, grant, pool, Outcome.CANCELLED, "told to give up before it began", by_executor="gone")
         return "cancelled before it began"
     except STORE_ERRORS as error:
         return f"the store does not answer: {error}"
+
+
+def _ask_to_begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
+    """Ask until a hold-off is over; return why the action is discarded. Raises what Redis raises in the end."""
+    give_up = runtime.clock.monotonic() + QUEUED_TTL
+    while True:
+        refused = _persist(runtime, lambda: runtime.leases.begin(grant, pool.runner, pool.executor))
+        if refused != HOLD_OFF or runtime.clock.monotonic() >= give_up:
+            return refused
+        runtime.clock.sleep(_RETRY_CAP)
 
 
 def _end(runtime: Runtime, grant: Grant, pool: Pool, outcome: Outcome, detail: str, by_executor: str = "") -> bool:

@@ -11,6 +11,8 @@ from supervisor.keys import Keys
 from supervisor.model import LEASE_TTL, QUEUED_TTL, Lease
 from supervisor.scripts import Scripts
 
+HOLD_OFF = "hold_off"  # what begin answers while nothing may begin
+
 
 @dataclass(frozen=True)
 class Grant:
@@ -49,9 +51,13 @@ class Leases:
         return Keys(self.namespace, grant.supervisor)
 
     def begin(self, grant: Grant, runner: str, executor: str) -> str | None:
-        """Begin to run: return None when granted, else why it is discarded. The same runner may ask again."""
+        """Begin to run: return None when granted, else why it is discarded. The same runner may ask again.
+
+        `HOLD_OFF` is no discard yet: what was claimed before a hold-off may begin when that is over.
+        """
         keys = self._keys(grant)
         where = [keys.lease(grant.place, grant.worker_id), keys.counters(grant.place), keys.events(grant.place)]
+        where.append(keys.tick)
         arguments: list[str | float] = [
             grant.worker_id,
             grant.token,

@@ -12,13 +12,14 @@ from actions.model import Outcome
 from supervisor import execute as execution
 from supervisor import tick as ticking
 from supervisor.celery import EXECUTE, TICK, app, publisher, runtime
-from supervisor.connection import STORE_ERRORS
+from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import SupervisorError
 from supervisor.leases import Grant
-from supervisor.logs import INFRASTRUCTURE, logger
+from supervisor.logs import INFRASTRUCTURE, Trouble, logger
 from supervisor.poolprocess import cancellable, runner_of
 
 log = logger("supervisor.tasks")
+_trouble = Trouble(log, "tick.given_up", "Ticks are given up: the store takes nothing", "Ticks go on")
 
 
 @app.task(name=TICK)  # type: ignore[untyped-decorator]  # celery ships no types
@@ -29,7 +30,9 @@ def tick() -> None:
         for supervisor in ticking.supervisors(runtime()):
             _tick_one(supervisor, stepped)
     except STORE_ERRORS as error:
-        log.warning("Tick given up: the store does not answer", event_name="tick.store_away", error=str(error))
+        _trouble.is_now(trouble_with(error), error=str(error))
+        return
+    _trouble.is_now("")
 
 
 def _tick_one(supervisor: str, stepped: bool) -> None:

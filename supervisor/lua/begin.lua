@@ -1,8 +1,9 @@
 -- Begin to run a claimed action. Idempotent for its runner: a repeated call gets the first answer.
--- KEYS  1 lease  2 counters  3 events
+-- KEYS  1 lease  2 counters  3 events  4 tick
 -- ARGV  1 now ('' = Redis')  2 worker id  3 token  4 action_id  5 runner (one execution attempt)  6 executor  7 lease_ttl in s
 --       8 action
--- Returns {'begun', now} or {'discarded', why}; a discard is counted and told.
+-- Returns {'begun', now}; {'discarded', why}, which is counted and told; or {'discarded', 'hold_off'}, which is not: ask again.
+-- Redis may have lost that it was begun by somebody else, who has until the end of the hold-off to say so.
 local now = seconds(now_us(ARGV[1]))
 local lease = load(KEYS[1])
 local function discard(why)
@@ -19,6 +20,11 @@ if lease.stage == 'running' then
   return discard('running_elsewhere')
 end
 if lease.deadline < now then return discard('past_deadline') end
+local tick = load(KEYS[4])
+local other_redis = tick and (tick.run_id or '') ~= run_id()
+if other_redis or tick and (tick.hold_until or 0) > now and lease.claimed_at <= tick.data_since then
+  return {'discarded', 'hold_off'}
+end
 lease.stage = 'running'
 lease.begun_at = now
 lease.runner = ARGV[5]

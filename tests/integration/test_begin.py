@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from actions.model import Outcome
-from supervisor.leases import Grant
-from supervisor.model import Stage
+from supervisor.leases import HOLD_OFF, Grant
+from supervisor.model import Stage, TickDocument
+from supervisor.store import decode
 from tests.factories import NOW
-from tests.integration.plant import NAME, NODE, Plant, queued
+from tests.integration.plant import NAME, NODE, Plant, held, put, queued
 
 CLAIMED = {"supervisor_actions_enqueued_total|flow-1|start": "1"}
 
@@ -60,7 +61,7 @@ def test_a_begun_action_has_a_runner_an_executor_and_ten_seconds(plant: Plant) -
 
 def test_the_same_runner_may_ask_again_and_gets_the_first_answer(plant: Plant) -> None:
     grant = plant.claim()
-    where = [plant.keys.lease(NODE, "flow-1"), plant.keys.counters(NODE), plant.keys.events(NODE)]
+    where = [plant.keys.lease(NODE, "flow-1"), plant.keys.counters(NODE), plant.keys.events(NODE), plant.keys.tick]
     arguments = ["flow-1", grant.token, "a1", "r1", "edge-1@h1", 10, "start"]
     first = plant.store.scripts.run("begin", where, arguments)
     assert first[0] == "begun"
@@ -111,3 +112,43 @@ def test_the_message_of_a_lease_that_was_reaped_and_claimed_anew_is_discarded(pl
     assert plant.runtime.leases.reap(NAME, NODE, "flow-1", old.token)
     plant.claim(action_id="a2")
     discarded(plant, old, "r1", "other_token")
+
+
+def on_another_redis(plant: Plant) -> None:
+    """Let the stored tick be one that began on another Redis."""
+    key = plant.keys.tick
+    document = decode(plant.client.get(key), TickDocument, key)
+    put(plant, key, msgspec.structs.replace(document, run_id="another"))
+
+
+def test_what_was_claimed_before_redis_was_replaced_begins_after_the_hold_off(plant: Plant) -> None:
+    grant = plant.claim()
+    on_another_redis(plant)
+    before = plant.dump()
+    assert plant.begin(grant) == HOLD_OFF
+    assert plant.dump() == before
+    tick_id = plant.start_tick()
+    assert plant.store.finish_tick(NAME, tick_id, "{}", {})
+    before = plant.dump()
+    assert plant.begin(grant) == HOLD_OFF
+    assert plant.dump() == before
+    plant.clock.advance(5)
+    assert plant.begin(grant) is None
+
+
+def test_in_a_hold_off_an_action_that_was_begun_and_lost_it_is_its_first_executors(plant: Plant) -> None:
+    grant = plant.claim()
+    on_another_redis(plant)
+    plant.start_tick()
+    assert plant.runtime.leases.renew("edge-1@h1", [held(grant, "r1", begun_ago=20)]) == {"a1": "recreated"}
+    assert plant.begin(grant, "r2") == "running_elsewhere"
+    assert plant.begin(grant, "r1") is None
+
+
+def test_what_is_claimed_after_a_hold_off_begins_at_once(plant: Plant) -> None:
+    grant = plant.claim()
+    on_another_redis(plant)
+    plant.start_tick()
+    plant.clock.advance(40)
+    assert plant.runtime.leases.reap(NAME, NODE, "flow-1", grant.token)
+    assert plant.begin(plant.claim(action_id="a2")) is None

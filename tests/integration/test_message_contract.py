@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import time
 from typing import Any
 
 import pytest
@@ -10,8 +12,10 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from kombu import Queue
 
-from supervisor.dispatch import Message, PublishFailed, celery_publisher
-from tests.conftest import RedisServer, free_port
+from supervisor.broker import CeleryPublisher
+from supervisor.dispatch import Message, PublishFailed
+from supervisor.model import TICK_LEASE
+from tests.conftest import OwnRedis, RedisServer, free_port
 from tests.waiting import wait_until
 
 TASK = "some.task"
@@ -61,7 +65,7 @@ def test_a_stock_worker_runs_them_with_their_arguments_id_name_and_limits(
         seen = {name: getattr(request, name) for name in names}
         got.append({**seen, "args": args, "kwargs": kwargs, "lease": request.fsm_lease})
 
-    celery_publisher(app, TASK)([message(1), message(2, params={}, action="start", timeout=30.0)])
+    CeleryPublisher(app, TASK)([message(1), message(2, params={}, action="start", timeout=30.0)])
     assert real_client.llen(f"{PREFIX}actions.edge-1") == 2
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10.0, loglevel="error"):
         wait_until(lambda: len(got) == 2, "both messages were run")
@@ -99,7 +103,7 @@ def test_a_stock_worker_runs_them_with_their_arguments_id_name_and_limits(
 def test_each_message_goes_into_its_own_queue_and_none_is_no_round_trip(
     redis_server: RedisServer, real_client: Any
 ) -> None:
-    publish = celery_publisher(app_of(redis_server.url), TASK)
+    publish = CeleryPublisher(app_of(redis_server.url), TASK)
     publish([])
     assert real_client.keys("*") == []
     publish([message(number, queue=f"actions.edge-{number % 2}") for number in range(5)])
@@ -107,7 +111,29 @@ def test_each_message_goes_into_its_own_queue_and_none_is_no_round_trip(
     assert lengths == {f"{PREFIX}actions.edge-0": 3, f"{PREFIX}actions.edge-1": 2}
 
 
+def test_what_is_published_first_after_the_broker_was_replaced_arrives(own_redis: OwnRedis) -> None:
+    publish = CeleryPublisher(app_of(own_redis.url), TASK)
+    publish([message(1)])
+    own_redis.kill()
+    own_redis.start()
+    publish([message(2)])
+    with own_redis.server.connect() as client:
+        assert client.llen(f"{PREFIX}actions.edge-1") == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_broker_that_hangs_or_is_gone_holds_up_a_tick_for_less_than_its_lease(own_redis: OwnRedis, how: int) -> None:
+    publish = CeleryPublisher(app_of(own_redis.url), TASK)
+    publish([message(1)])
+    own_redis.signal(how)
+    began = time.monotonic()
+    with pytest.raises(PublishFailed, match="1 claimed actions were not all published"):
+        publish([message(2)])
+    assert time.monotonic() - began < TICK_LEASE - 1.5
+    own_redis.signal(signal.SIGCONT)
+
+
 def test_a_broker_that_is_away_is_said_in_one_error() -> None:
     app = app_of(f"redis://127.0.0.1:{free_port()}/0")
     with contextlib.closing(app), pytest.raises(PublishFailed, match="1 claimed actions were not all published"):
-        celery_publisher(app, TASK)([message(1)])
+        CeleryPublisher(app, TASK)([message(1)])

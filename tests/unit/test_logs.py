@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from supervisor.logs import WORKER, configure, logger, raw_line
+from supervisor.clock import FakeClock
+from supervisor.logs import WORKER, SaidOnce, Trouble, configure, logger, raw_line
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +66,79 @@ def test_console_lines_are_for_people(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_raw_line_goes_to_stderr_without_any_handler(capfd: pytest.CaptureFixture[str]) -> None:
     raw_line("the store answers again")
     assert capfd.readouterr().err == "the store answers again\n"
+
+
+def heard(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> logging.Logger:
+    """Return a logger of Celery's, whose records pass the filter; caplog has what is left of them."""
+    theirs = logging.getLogger("celery.worker.consumer.heard")
+    theirs.handlers = [caplog.handler]
+    theirs.propagate = False
+    caplog.handler.filters = [SaidOnce(clock.monotonic)]
+    return theirs
+
+
+def test_celery_says_once_that_the_broker_is_away_then_every_30_s_with_a_count(
+    caplog: pytest.LogCaptureFixture, clock: FakeClock
+) -> None:
+    theirs = heard(clock, caplog)
+    for seconds in range(61):
+        theirs.error("consumer: Cannot connect to %s: %s", "redis://:**@h:1/0", f"try {seconds}")
+        clock.advance(1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "consumer: Cannot connect to redis://:**@h:1/0: try 0",
+        "consumer: Cannot connect to redis://:**@h:1/0: try 30 (29 more of this since)",
+        "consumer: Cannot connect to redis://:**@h:1/0: try 60 (29 more of this since)",
+    ]
+
+
+def test_a_warning_of_celerys_has_its_error_in_words_and_an_error_keeps_its_traceback(
+    caplog: pytest.LogCaptureFixture, clock: FakeClock
+) -> None:
+    theirs = heard(clock, caplog)
+    gone = ConnectionResetError("100% gone")
+    theirs.warning("consumer: Connection to broker lost.\n", exc_info=gone)
+    theirs.error("something else", exc_info=gone)
+    lost, other = caplog.records
+    assert (lost.getMessage(), lost.exc_info) == ("consumer: Connection to broker lost. 100% gone", None)
+    assert other.exc_info is not None
+
+
+def test_what_celery_says_without_alarm_and_what_others_say_is_never_left_out(
+    caplog: pytest.LogCaptureFixture, clock: FakeClock
+) -> None:
+    theirs = heard(clock, caplog)
+    theirs.setLevel(logging.INFO)
+    ours = logging.getLogger("supervisor.heard")
+    ours.handlers, ours.propagate = [caplog.handler], False
+    for _ in range(3):
+        theirs.info("received")
+        ours.warning("Action lost")
+    assert [record.getMessage() for record in caplog.records].count("received") == 3
+    assert [record.getMessage() for record in caplog.records].count("Action lost") == 3
+
+
+def test_a_thousand_different_messages_are_not_remembered_for_ever(
+    caplog: pytest.LogCaptureFixture, clock: FakeClock
+) -> None:
+    theirs = heard(clock, caplog)
+    for number in range(1002):
+        theirs.error(f"text {number}")
+    theirs.error("text 0")
+    assert len(caplog.records) == 1003
+
+
+def test_a_trouble_is_told_when_it_begins_when_it_is_another_and_when_it_is_over(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure("json", "info")
+    trouble = Trouble(logger("t5"), "tick.given_up", "Ticks are given up", "Ticks go on")
+    for reason in ("", "away", "away", "full", "full", "", ""):
+        trouble.is_now(reason, **({"error": "no answer"} if reason else {}))
+    told = [
+        (line["level"], line["event"], line.get("reason"), line.get("was")) for line in lines(capsys.readouterr().err)
+    ]
+    assert told == [
+        ("warning", "tick.given_up", "away", None),
+        ("warning", "tick.given_up", "full", None),
+        ("info", "tick.given_up.over", None, "full"),
+    ]

@@ -1,0 +1,106 @@
+"""The connections to the broker: how patiently they are made anew, and how actions are put into their queues."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import kombu.exceptions
+from kombu.connection import Connection
+
+from supervisor.connection import STORE_ERRORS
+from supervisor.dispatch import BATCH, Message, PublishFailed
+from supervisor.model import HARD_KILL_AFTER
+
+PUBLISH_ERRORS: tuple[type[Exception], ...] = (kombu.exceptions.KombuError, *STORE_ERRORS)
+_RETRY_EVERY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2.0}  # seconds between tries to connect
+# What is published in a tick must end well within the tick lease (5 s), whether the broker is away or hangs: two
+# attempts, each of which may wait once. Consumers have longer timeouts, as they lose what they hold by theirs.
+_PUBLISHING = {"socket_timeout": 1.2, "socket_connect_timeout": 1.2, "max_retries": 0}
+
+
+class BrokerConnection(Connection):
+    """A connection that is tried again every 2 s at most; kombu's own pauses grow to 30 s, and Celery keeps them."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Connect, whatever it takes, or as often as the caller says."""
+        return super().ensure_connection(*args, **{**_RETRY_EVERY, **kwargs})  # type: ignore[no-untyped-call]  # kombu
+
+
+class CeleryPublisher:
+    """A `Publish` over a Celery app: ordinary protocol 2 messages, pipelined by kombu's `Producer.batch`.
+
+    People see the action's own name (`shadow`) and readable arguments in Flower and in Celery's logs. For one thread.
+    """
+
+    def __init__(self, app: Any, task_name: str) -> None:
+        """Publish for `app`, as calls of its task `task_name`; nothing is connected yet."""
+        self._app = app
+        self._task_name = task_name
+        self._producer: Any = None
+
+    def __call__(self, messages: Sequence[Message]) -> None:
+        """Publish all. Raises `PublishFailed`.
+
+        What failed is sent once more over a new connection, for the old one may have been to a Redis that is gone. A
+        message that so goes out twice is begun once.
+        """
+        if not messages:
+            return
+        try:
+            self._send(messages)
+        except PUBLISH_ERRORS:
+            self._drop()
+            try:
+                self._send(messages)
+            except PUBLISH_ERRORS as error:
+                self._drop()
+                raise PublishFailed(f"{len(messages)} claimed actions were not all published: {error}") from error
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        if self._producer is None:
+            connection = self._app.connection_for_write(transport_options=_PUBLISHING)
+            self._producer = self._app.amqp.Producer(connection)
+        with self._producer.batch(max_size=BATCH):
+            for message in messages:
+                _publish_one(self._app, self._producer, self._task_name, message)
+
+    def _drop(self) -> None:
+        """Forget the connection, without a word to the other end."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with suppress(*PUBLISH_ERRORS):
+                producer.connection.collect()
+
+
+def _publish_one(app: Any, producer: Any, task_name: str, message: Message) -> None:
+    kwargs = {
+        name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "token", "params")
+    }
+    task = app.amqp.as_task_v2(
+        message.action_id,
+        task_name,
+        args=(),
+        kwargs=kwargs,
+        time_limit=message.timeout + HARD_KILL_AFTER,
+        soft_time_limit=message.timeout,
+        shadow=f"actions.{message.action}",
+        argsrepr=f"({message.worker_id})",
+        kwargsrepr=json.dumps(message.params),
+        ignore_result=True,
+    )
+    lease = {
+        name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "action_id", "token")
+    }
+    producer.publish(
+        task.body,
+        exchange="",
+        routing_key=message.queue,
+        headers={**task.headers, "fsm_lease": lease},
+        serializer="json",
+        retry=False,
+        delivery_mode=2,
+        **task.properties,
+    )

@@ -1,0 +1,21 @@
+"""What an error of Redis means."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from supervisor.connection import trouble_with
+
+
+@pytest.mark.parametrize(
+    ("error", "means"),
+    [
+        (redis.OutOfMemoryError("OOM command not allowed when used memory > 'maxmemory'."), "full"),
+        (redis.ResponseError("Error running script (call to f_1): -OOM command not allowed when used memory"), "full"),
+        (redis.ConnectionError("Connection refused"), "away"),
+        (ConnectionResetError("reset"), "away"),
+    ],
+)
+def test_a_full_redis_is_told_from_one_that_is_away(error: Exception, means: str) -> None:
+    assert trouble_with(error) == means
