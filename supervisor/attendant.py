@@ -151,7 +151,6 @@ class NodeAttendant:
             self._renewal.wait(_BEAT)
             try:
                 self._beat()
-                self._store_is(away=False)
             except Refused as error:
                 raw_line(f"error: {error}")
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -169,8 +168,9 @@ class NodeAttendant:
         self._renewal.look()
         now = self._runtime.clock.monotonic()
         if now >= self._next_heartbeat:
-            self._next_heartbeat = now + HEARTBEAT_INTERVAL
             self._heartbeat(left=False)
+            self._next_heartbeat = now + HEARTBEAT_INTERVAL  # one that failed is due again at the next look
+            self._store_is(away=False)
 
     def _drain(self) -> None:
         """Once the executor stops: give what runs `drain_timeout` to end, then tell it to give up."""
@@ -212,6 +212,7 @@ class NodeAttendant:
 
     def _heartbeat(self, left: bool) -> None:
         if self._node is None:
+            self._runtime.store.now()  # no more than to know that Redis answers
             return
         document = NodeDocument(
             node=self._node,

@@ -40,6 +40,8 @@ class SaidOnce(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a record is let through."""
+        if record.name == "py.warnings" and "CPendingDeprecationWarning" in record.getMessage():
+            return False  # at each lost connection, of a setting that we have made
         if record.levelno < logging.WARNING or not record.name.startswith(self._THEIRS):
             return True
         key, now = (record.name, str(record.msg)), self._monotonic()

@@ -27,11 +27,12 @@ class RedisServer:
 
     host: str
     port: int
+    password: str = ""
 
     @property
     def url(self) -> str:
         """Return the address of its first database."""
-        return f"redis://{self.host}:{self.port}/0"
+        return f"redis://{':' + self.password + '@' if self.password else ''}{self.host}:{self.port}/0"
 
     def connect(self) -> redis.Redis:
         """Return a client whose answers are text."""
@@ -42,7 +43,7 @@ class RedisServer:
         with self.connect() as client:
             try:
                 return bool(client.ping())
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.BusyLoadingError):
                 return False
 
 
@@ -74,8 +75,13 @@ class OwnRedis:
 
     folder: Path
     options: tuple[str, ...] = ("--save", "")
-    server: RedisServer = field(default_factory=lambda: RedisServer("127.0.0.1", free_port()))
+    password: str = ""
+    server: RedisServer = field(init=False)
     process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        """Choose a port."""
+        self.server = RedisServer("127.0.0.1", free_port(), self.password)
 
     @property
     def url(self) -> str:

@@ -110,11 +110,13 @@ def test_what_celery_says_without_alarm_and_what_others_say_is_never_left_out(
     theirs.setLevel(logging.INFO)
     ours = logging.getLogger("supervisor.heard")
     ours.handlers, ours.propagate = [caplog.handler], False
+    advice = logging.getLogger("py.warnings")
+    advice.handlers, advice.propagate = [caplog.handler], False
+    advice.warning("consumer.py:397: CPendingDeprecationWarning: In Celery 5.1 we introduced an optional setting")
     for _ in range(3):
         theirs.info("received")
         ours.warning("Action lost")
-    assert [record.getMessage() for record in caplog.records].count("received") == 3
-    assert [record.getMessage() for record in caplog.records].count("Action lost") == 3
+    assert [record.getMessage() for record in caplog.records] == 3 * ["received", "Action lost"]
 
 
 def test_a_thousand_different_messages_are_not_remembered_for_ever(
