@@ -7,7 +7,7 @@ FLEET ?= compose/demo/fleet.toml
 PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,workers/*/states.py,workers/*/config.py,$\
 	supervisor/plan.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
 	supervisor/breaker.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
-	supervisor/metrics.py,supervisor/runbooks.py,supervisor/rendezvous.py
+	supervisor/metrics.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py
 
 .PHONY: help run test test-all test-faults lint format diagrams check-lock lock clean
 

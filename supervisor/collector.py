@@ -24,26 +24,24 @@ from supervisor.attendant import write_heartbeat
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument, SupervisorError
 from supervisor.keys import POOL
-from supervisor.logs import configure, logger
+from supervisor.logs import WORKER, configure, logger
 from supervisor.model import HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
+from supervisor.readings import KEPT_ASIDE, Rejected, check, news, unknown
 from supervisor.rendezvous import observers, winner
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Index, decode
 from supervisor.targets import folder_of, target_of
 from workers.drivers.process import settled_look
-from workers.model import Desired, Document, Identity, Observed
+from workers.model import Desired, Identity, Observed
 from workers.target import WorkerType
 
 log = logger("supervisor.collector")
+Seen = Observed | ChildObserved
 
 _LOOK_TIMEOUT = 6.0  # seconds for one look at one target: beyond its own timeouts, below the age of a stale observation
 _ASK_TIMEOUT = 1.0  # seconds that the wait for an asked observation takes at most
 _SAVE_EVERY = 0.05  # seconds in which observations are gathered into one write
-_RESTLESS = frozenset(  # fields that change with every look and are no news
-    {"collected_at", "started_at", "last_exit", "messages_in", "messages_out", "messages_in_per_second", "passes"}
-    | {"messages_out_per_second"}
-)
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,21 @@ class Placed:
     texts: Mapping[str, str | None]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What is stored of a look, and the reading that it stands for when that was not believed."""
+
+    seen: Seen
+    rejected: Rejected | None = None
+
+
 @dataclass
 class Watched:
     """One supervisor as this node sees it: what it has to observe, and what was seen last."""
 
     index: Index
     items: dict[str, Placed]
-    seen: dict[str, Document] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
     due: dict[str, float] = field(default_factory=dict)
 
 
@@ -98,7 +104,7 @@ class Collector:
         self._watched: dict[str, Watched] = {}
         self._looks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._guests: dict[tuple[str, str], Placed] = {}
-        self._unsaved: dict[tuple[str, str], dict[str, Document]] = {}
+        self._unsaved: dict[tuple[str, str], dict[str, Reading]] = {}
         self._news: set[tuple[str, str]] = set()
         self._asked: set[tuple[str, str]] = set()
         self._away = False
@@ -215,19 +221,25 @@ class Collector:
         watched = self._watched[supervisor]
         collected_at = self._time.now()
         previous = watched.seen.get(item)
+        rejected = None
         try:
             async with asyncio.timeout(_LOOK_TIMEOUT):
                 seen = await self._see(supervisor, item, placed, previous, collected_at)
+            rejected = check(seen)
         except TimeoutError:
-            seen = _unknown(item, collected_at, previous, "probe timed out")
+            seen = unknown(item, collected_at, previous, "probe timed out")
+        except (BadDocument, ValueError, OverflowError) as error:  # what was read cannot be what it should
+            rejected = Rejected("unreadable", f"{type(error).__name__}: {error}"[:300], str(error)[:KEPT_ASIDE])
         except Exception as error:  # noqa: BLE001 - a type's own code may raise anything; it is stored as what was seen
-            seen = _unknown(item, collected_at, previous, f"{type(error).__name__}: {error}"[:300])
+            seen = unknown(item, collected_at, previous, f"{type(error).__name__}: {error}"[:300])
+        if rejected is not None:
+            seen = unknown(item, collected_at, previous, rejected.why)
         if supervisor in self._watched:
-            self._keep(supervisor, item, placed.place, seen)
+            self._keep(supervisor, item, placed.place, Reading(seen, rejected))
 
     async def _see(
-        self, supervisor: str, item: str, placed: Placed, previous: Document | None, collected_at: float
-    ) -> Document:
+        self, supervisor: str, item: str, placed: Placed, previous: Seen | None, collected_at: float
+    ) -> Seen:
         """Look at a worker by its type, or at a child by its check."""
         keys, place, texts = self._runtime.store.keys(supervisor), placed.place, placed.texts
         desired = texts["desired"] or "null"
@@ -241,14 +253,18 @@ class Collector:
         before = previous if isinstance(previous, Observed) else _stored(texts["observed"], kind)
         return await kind.observe(target, before, collected_at)
 
-    def _keep(self, supervisor: str, item: str, place: str, seen: Document) -> None:
+    def _keep(self, supervisor: str, item: str, place: str, reading: Reading) -> None:
         """Keep what was seen for the next write; that leaves out what is not at that place any more."""
-        watched = self._watched[supervisor]
+        watched, seen = self._watched[supervisor], reading.seen
         before = watched.seen.get(item)
         watched.seen[item] = seen
-        self._unsaved.setdefault((supervisor, place), {})[item] = seen
-        if before is None or news(before) != news(seen):
-            self._news.add((supervisor, place))
+        self._unsaved.setdefault((supervisor, place), {})[item] = reading
+        if before is not None and news(before) == news(seen):
+            return
+        self._news.add((supervisor, place))
+        if reading.rejected is not None:
+            fields = {"worker_id": item, "reason": reading.rejected.reason, "error": reading.rejected.why}
+            log.warning("Reading rejected", event_name="observation.rejected", **fields, **WORKER)
 
     async def _save_forever(self) -> None:
         """Write what was seen in batches, and the collector's own heartbeat."""
@@ -274,9 +290,12 @@ class Collector:
             )
             for place in (self._node, POOL):
                 where = (supervisor, place)
-                if place == self._node or where in unsaved:
+                readings = unsaved.get(where, {})
+                if place == self._node or readings:
+                    seen = {item: reading.seen for item, reading in readings.items()}
+                    aside = {item: reading.rejected for item, reading in readings.items() if reading.rejected}
                     self._runtime.store.save_observations(
-                        supervisor, place, unsaved.get(where, {}), heartbeat, wake=where in news_of
+                        supervisor, place, seen, heartbeat, wake=where in news_of, rejected=aside
                     )
 
     async def _asks_forever(self) -> None:
@@ -302,7 +321,7 @@ class Collector:
             self._guests[asked] = Placed(place, texts)
 
 
-async def see_child(spec: ChildSpec, folder: Path, previous: Document | None, collected_at: float) -> ChildObserved:
+async def see_child(spec: ChildSpec, folder: Path, previous: Seen | None, collected_at: float) -> ChildObserved:
     """Look at a child: its process if it is ours, then its check. Raises OSError or ValueError for a bad state.json."""
     before = previous if isinstance(previous, ChildObserved) else None
     seen = await settled_look(folder) if spec.process is not None else None
@@ -331,20 +350,6 @@ def _stored(text: str | None, kind: WorkerType) -> Observed | None:
         return None if text is None else decode(text, kind.observed_type, "the last observation")
     except BadDocument:
         return None
-
-
-def _unknown(item: str, collected_at: float, previous: Document | None, error: str) -> Document:
-    """Return a fresh observation that knows nothing but why."""
-    if isinstance(previous, ChildObserved) or item.startswith("child/"):
-        failures = previous.failures if isinstance(previous, ChildObserved) else 0
-        return ChildObserved(collected_at=collected_at, failures=failures, unknown=True, error=f"unknown: {error}")
-    return Observed(collected_at=collected_at, error=error)
-
-
-def news(document: Document) -> dict[str, object]:
-    """Return what of an observation matters to a tick: all but what changes with every look."""
-    plain = msgspec.structs.asdict(document)
-    return {name: value for name, value in plain.items() if name not in _RESTLESS}
 
 
 def lock_node(data_dir: Path, node: str) -> IO[str] | None:

@@ -100,6 +100,10 @@ class Keys:
         """STRING CollectorDocument: heartbeat of a node's collector; written by it (observe.lua). One per node."""
         return self._key(place, "collector")
 
+    def rejected(self, place: str) -> str:
+        """STRING of JSON: the last reading that was not believed, and why; written by observe.lua. One per place."""
+        return self._key(place, "rejected")
+
     def wake(self, place: str) -> str:
         """STRING "1": something changed; set by end, reap, set, apply, collector; deleted by the gate. TTL 60 s."""
         return self._key(place, "wake")

@@ -36,6 +36,7 @@ COUNTERS = (
     Counter("supervisor_actions_discarded_total", "Executions refused at the lease", ("reason",)),
     Counter("supervisor_claims_refused_total", "Claims refused because something had moved", ("reason",)),
     Counter("supervisor_skips_total", "Workers for which a tick did nothing, by reason", ("reason",)),
+    Counter("supervisor_observations_rejected_total", "Readings of collectors that were not believed", ("reason",)),
     Counter("supervisor_quarantines_total", "Workers put into quarantine", ("reason",)),
     Counter("supervisor_actions_during_circuit_total", "Actions that completed after circuit opened"),
     Counter("supervisor_store_restores_total", "Times that Redis had lost the fleet and a mirror brought it back"),

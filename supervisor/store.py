@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -22,18 +23,21 @@ from supervisor.keys import CHILD_PREFIX, POOL, SUPERVISOR, Keys
 from supervisor.logs import logger
 from supervisor.metrics import is_of_worker
 from supervisor.model import (
+    CLOCK_STEP,
     HOLD_OFF,
     NODE_AWAY_AFTER,
     TICK_DEBOUNCE,
     TICK_LEASE,
+    ChildObserved,
     CollectorDocument,
     Lease,
     NodeDocument,
     SupervisorSettings,
     TickDocument,
 )
+from supervisor.readings import Rejected
 from supervisor.scripts import Scripts
-from workers.model import Control, Desired, DesiredState, Document, Identity, Override
+from workers.model import Control, Desired, DesiredState, Document, Identity, Observed, Override
 
 _CHUNK = 200  # workers per MGET
 log = logger("supervisor.store")
@@ -405,18 +409,27 @@ class Store:
             )
 
     def save_observations(
-        self, supervisor: str, place: str, observed: Mapping[str, Document], collector: CollectorDocument, wake: bool
+        self,
+        supervisor: str,
+        place: str,
+        observed: Mapping[str, Observed | ChildObserved],
+        collector: CollectorDocument,
+        wake: bool,
+        rejected: Mapping[str, Rejected] = MappingProxyType({}),
     ) -> None:
-        """Write what a node's collector saw of a place, with its heartbeat; `wake` when a tick should see a change."""
+        """Write what a node's collector saw of a place, with its heartbeat; `wake` when a tick should see a change.
+
+        `rejected` are readings that were not believed, by id; what is observed then says so.
+        """
         keys = self.keys(supervisor)
-        where = [
-            keys.index,
-            keys.collector(collector.node),
-            keys.wake(place),
-            *(keys.observed(place, item) for item in observed),
-        ]
-        texts = [text for item, document in observed.items() for text in (item, encode(document))]
-        self.scripts.run("observe", where, [encode(collector), int(wake), place, *texts])
+        where = [keys.index, keys.collector(collector.node), keys.wake(place), keys.counters(place)]
+        where += [keys.rejected(place), *(keys.observed(place, item) for item in observed)]
+        texts: list[str | float] = []
+        for item, document in observed.items():
+            aside = rejected.get(item)
+            texts += [item, document.collected_at, encode(document)]
+            texts += [aside.reason, aside.text] if aside else ["", ""]
+        self.scripts.run("observe", where, [encode(collector), int(wake), place, CLOCK_STEP, *texts])
 
     def wait_for_ask(self, places: Sequence[tuple[str, str]], timeout: float) -> tuple[str, str] | None:
         """Wait until an observation is asked for at one of the (supervisor, place) pairs; return (supervisor, id).

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from supervisor.breaker import Breaker
@@ -19,6 +21,8 @@ from tests.integration.plant import NAME, NODE, fleet, settings, worker
 from tests.integration.processes import Yard
 from tests.waiting import wait_until
 from workers.dfc_read.states import FlowObserved
+from workers.model import Observed
+from workers.target import Target
 
 
 @pytest.fixture
@@ -127,6 +131,27 @@ def test_a_document_that_cannot_be_read_is_a_fresh_observation_that_says_so(runt
         good = wait_for_looks(runtime, "flow-2", 2)
     assert all(seen.error.startswith(f"BadDocument: document at {keys.desired(NODE, 'flow-1')}") for seen in bad)
     assert {seen.error for seen in good} == {None}
+    counted = int(runtime.store.counters(NAME, [NODE])["supervisor_observations_rejected_total|unreadable"])
+    assert counted >= 2
+    assert '"id":"flow-1"' in runtime.store.client.get(keys.rejected(NODE))
+
+
+def test_an_absurd_reading_is_unknown_and_kept_aside(runtime: Runtime) -> None:
+    class Absurd:
+        """Stands for a type whose observer reads nonsense."""
+
+        @staticmethod
+        async def observe(target: Target, previous: Observed | None, collected_at: float) -> Observed:
+            return Observed(collected_at=collected_at, pid=-7)
+
+    kind = dataclasses.replace(runtime.workers.get("process"), name="absurd", observe=Absurd.observe)
+    runtime.workers.register(kind)
+    runtime.store.apply_fleet(fleet(worker("flow-1", kind="absurd"), observation_interval=0.2))
+    with Observing(runtime):
+        (seen,) = wait_for_looks(runtime, "flow-1", 1)
+    assert (seen.pid, seen.error) == (None, "pid is -7")
+    kept = msgspec.json.decode(runtime.store.client.get(runtime.store.keys(NAME).rejected(NODE)))
+    assert (kept["id"], kept["reason"], "pid=-7" in kept["text"]) == ("flow-1", "absurd", True)
 
 
 def test_settings_that_cannot_be_read_do_not_end_the_observation_of_what_is_known(runtime: Runtime) -> None:
