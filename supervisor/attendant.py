@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from supervisor.backoff import delay
+from supervisor.clock import skew_of
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import Refused, SupervisorError
 from supervisor.logs import raw_line
@@ -211,8 +212,8 @@ class NodeAttendant:
             raw_line(f"the node's end was not written: {error}")
 
     def _heartbeat(self, left: bool) -> None:
+        skew = self._measure_skew()
         if self._node is None:
-            self._runtime.store.now()  # no more than to know that Redis answers
             return
         document = NodeDocument(
             node=self._node,
@@ -222,10 +223,18 @@ class NodeAttendant:
             pid=os.getpid(),
             slots=self._slots,
             left=left,
+            clock_skew=skew,
         )
         self._runtime.store.know_node(self._node)
         for supervisor in self._runtime.store.supervisors():
             self._runtime.store.heartbeat(supervisor, document)
+
+    def _measure_skew(self) -> float:
+        """Return the seconds by which this host's clock is ahead of Redis'; it is told by the collector, and shown."""
+        clock = self._runtime.clock
+        before = clock.monotonic()
+        now = self._runtime.store.now()
+        return skew_of(clock.now(), now, clock.monotonic() - before)
 
     def _store_is(self, away: bool, error: str = "") -> None:
         """Say once that Redis went away, and once that it is back."""

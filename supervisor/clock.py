@@ -47,6 +47,14 @@ class SystemClock:
         return event
 
 
+def skew_of(here: float, shared: float, round_trip: float) -> float:
+    """Return the seconds by which this host's clock of day is ahead of Redis', to the millisecond.
+
+    `shared` was read from Redis in the middle of a `round_trip`, `here` at its end; a clock that is behind is negative.
+    """
+    return round(here - (shared + round_trip / 2), 3)
+
+
 class StepWatch:
     """Notices that Redis' clock was set: between two measurements it moved on otherwise than the monotonic clock."""
 

@@ -21,11 +21,12 @@ import msgspec
 
 from supervisor import health
 from supervisor.attendant import write_heartbeat
+from supervisor.clock import skew_of
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument, SupervisorError
 from supervisor.keys import POOL
-from supervisor.logs import WORKER, configure, logger
-from supervisor.model import HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
+from supervisor.logs import WORKER, Trouble, configure, logger
+from supervisor.model import CLOCK_SKEW, HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
 from supervisor.readings import KEPT_ASIDE, Rejected, check, news, unknown
 from supervisor.rendezvous import observers, winner
 from supervisor.runtime import Runtime, make_runtime
@@ -86,7 +87,7 @@ class RedisTime:
         now = self._runtime.store.now()
         after = clock.monotonic()
         self._offset = now - (before + after) / 2
-        self.skew = round(clock.now() - (now + (after - before) / 2), 3)
+        self.skew = skew_of(clock.now(), now, after - before)
 
     def now(self) -> float:
         """Return Redis' time, epoch seconds."""
@@ -108,6 +109,12 @@ class Collector:
         self._news: set[tuple[str, str]] = set()
         self._asked: set[tuple[str, str]] = set()
         self._away = False
+        self._clock_trouble = Trouble(
+            log,
+            "node.clock_skew",
+            "This node's clock is wrong; only its logs go by it",
+            "This node's clock is right again",
+        )
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -183,6 +190,7 @@ class Collector:
         """Read the index and the documents of what is to be observed here."""
         store = self._runtime.store
         self._time.measure()
+        self._tell_skew()
         found: dict[str, Watched] = {}
         for supervisor in store.supervisors():
             try:
@@ -199,6 +207,12 @@ class Collector:
             due = {item: before.due.get(item, 0.0) if before else 0.0 for item in items}
             found[supervisor] = Watched(index, items, {item: seen[item] for item in items if item in seen}, due)
         self._watched = found
+
+    def _tell_skew(self) -> None:
+        """Say once that this host's clock of day is wrong, and once that it is right again."""
+        skew = self._time.skew
+        wrong = "" if abs(skew) <= CLOCK_SKEW else "ahead of Redis" if skew > 0 else "behind Redis"
+        self._clock_trouble.is_now(wrong, node=self._node, skew_seconds=skew)
 
     def _mine(self, supervisor: str, index: Index) -> list[tuple[str, str]]:
         """Return (id, place) of what is placed here, and of the floating workers that this node wins."""

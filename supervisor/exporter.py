@@ -17,6 +17,7 @@ from supervisor.errors import BadDocument
 from supervisor.logs import logger
 from supervisor.metrics import COUNTERS, HISTOGRAMS, Counter, Histogram
 from supervisor.plan import phase_of
+from supervisor.rendezvous import is_away
 from supervisor.runtime import Runtime
 from supervisor.view import World, load_world
 
@@ -92,7 +93,14 @@ def _gauges(worlds: Iterable[tuple[str, World]]) -> Iterator[Metric]:
     overdue = GaugeMetricFamily(
         "supervisor_actions_stuck", "Actions that run for twice their timeout", labels=["supervisor"]
     )
+    skew = GaugeMetricFamily(
+        "supervisor_node_clock_skew_seconds",
+        "Seconds by which a node's clock is ahead of Redis', of nodes that are not away",
+        labels=["supervisor", "node"],
+    )
     for name, world in worlds:
+        for node, seconds in _skews(world).items():
+            skew.add_metric([name, node], seconds)
         circuit.add_metric([name], 1 if world.breaker.is_open else 0)
         escalated.add_metric([name], 1 if world.breaker.escalated else 0)
         numbers: dict[tuple[str, str], int] = {}
@@ -106,7 +114,14 @@ def _gauges(worlds: Iterable[tuple[str, World]]) -> Iterator[Metric]:
             held.add_metric([name, kind], number)
         leases = [subject.lease for subject in world.view.subjects] + [child.lease for child in world.children]
         overdue.add_metric([name], sum(lease is not None and lease.is_stuck(world.now) for lease in leases))
-    yield from (circuit, escalated, fleet, held, overdue)
+    yield from (circuit, escalated, fleet, held, overdue, skew)
+
+
+def _skews(world: World) -> dict[str, float]:
+    """Return the clock skew in seconds of each node that is not away."""
+    here = sorted(place for place, (node, _) in world.nodes.items() if not is_away(node, world.now))
+    skews = {place: world.clock_skew(place) for place in here}
+    return {place: seconds for place, seconds in skews.items() if seconds is not None}
 
 
 def _conditions(world: World) -> dict[str, int]:

@@ -17,6 +17,7 @@ QUEUED_TTL = 30.0  # seconds; SPEC 4.3
 NODE_AWAY_AFTER = 15.0  # seconds without a heartbeat; SPEC 4.4
 HOLD_OFF = LEASE_TTL / 3 + 1.0  # seconds without claims after Redis may have lost data: renewals come first; SPEC 4.3
 CLOCK_STEP = 1.0  # seconds by which Redis' clock may differ from what was expected; more is a step
+CLOCK_SKEW = 1.0  # seconds by which a node's clock may differ from Redis' before that is told; SPEC 4.4
 HEARTBEAT_INTERVAL = 2.0  # seconds between heartbeats of an executor or collector
 QUEUED_PER_SLOT = 2  # queued leases per executor slot; SPEC 4.3
 HARD_KILL_AFTER = 5.0  # seconds after the soft timeout; SPEC 4.3
@@ -176,7 +177,10 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NodeDocument(Document, frozen=True, kw_only=True):
-    """Heartbeat of a node's executor. `left` is set by an orderly end. `at` is Redis time."""
+    """Heartbeat of a node's executor. `left` is set by an orderly end. `at` is Redis time.
+
+    `clock_skew`: seconds by which the host's clock is ahead of Redis'; None when it was not measured.
+    """
 
     node: str
     host: str
@@ -186,6 +190,7 @@ class NodeDocument(Document, frozen=True, kw_only=True):
     slots: int
     at: float = 0.0
     left: bool = False
+    clock_skew: float | None = None
 
 
 class CollectorDocument(Document, frozen=True, kw_only=True):

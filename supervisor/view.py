@@ -50,6 +50,13 @@ class World:
     view: View
     unreadable_children: Mapping[str, str]
 
+    def clock_skew(self, place: str) -> float | None:
+        """Return the seconds by which a node's clock is ahead of Redis', as measured last; None if never."""
+        node, collector = self.nodes[place]
+        if node is not None and node.clock_skew is not None:
+            return node.clock_skew
+        return collector.clock_skew if collector is not None else None
+
 
 @dataclass(frozen=True)
 class Times:

@@ -39,6 +39,7 @@ _COLUMNS = {
         "BEAT heartbeat_age",
         "COLLECTOR collector_age",
         "WATCHES observed",
+        "SKEW clock_skew",
     ),
     "actions": (
         "WORKER worker_id",
@@ -54,7 +55,7 @@ _COLUMNS = {
 _WIDE = {
     "workers": ("PHASE phase", "FOR state_age", "RESTARTS restarts", "CONDITION condition", "REASON reason"),
     "children": (),
-    "nodes": ("EXECUTOR executor", "SKEW clock_skew_seconds"),
+    "nodes": ("EXECUTOR executor",),
     "actions": ("ID id", "DETAIL detail"),
     "circuit": ("RECOVERY recovery_status",),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from supervisor.breaker import recovery_status
 from supervisor.conditions import Condition, ConditionType, conditions, stuck
-from supervisor.model import Lease, Stage, SupervisorSettings
+from supervisor.model import CLOCK_SKEW, Lease, Stage, SupervisorSettings
 from supervisor.plan import Subject, derived, make_plan, phase_of, remembered
 from supervisor.rendezvous import is_away
 from supervisor.runbooks import runbook_of
@@ -164,11 +164,19 @@ def node_row(supervisor: str, place: str, world: World) -> dict[str, Any]:
         "heartbeat_age_seconds": rounded(world.now - node.at) if node else None,
         "collector_age_seconds": rounded(collector_age),
         "observed": collector.observed if collector else None,
-        "clock_skew_seconds": collector.clock_skew if collector else None,
+        "clock_skew_seconds": world.clock_skew(place),
         "supervisor": supervisor,
         "heartbeat_age": ago(world.now - node.at) if node else "-",
         "collector_age": ago(collector_age),
+        "clock_skew": _shown_skew(world.clock_skew(place)),
     }
+
+
+def _shown_skew(seconds: float | None) -> str:
+    """Return a clock's skew with its sign, as "+2h00m" when it is ahead; "-" when it is not worth a word."""
+    if seconds is None or abs(seconds) <= CLOCK_SKEW:
+        return "-"
+    return f"{'+' if seconds > 0 else '-'}{ago(abs(seconds))}"
 
 
 def circuit_row(supervisor: str, world: World) -> dict[str, Any]:
@@ -224,6 +232,7 @@ def public(row: dict[str, Any]) -> dict[str, Any]:
         "action_or_why_not",
         "condition",
         "heartbeat_age",
+        "clock_skew",
         "collector_age",
         "downtime",
         "age",

@@ -26,7 +26,8 @@ import psutil
 import redis
 from celery import Celery
 
-from supervisor.dispatch import Message, celery_publisher
+from supervisor.broker import CeleryPublisher
+from supervisor.dispatch import Message
 from supervisor.keys import celery_prefix
 from supervisor.model import Lease
 from supervisor.runtime import Runtime, make_runtime
@@ -438,7 +439,7 @@ class Plant:
         begun = now()
         options = {"global_keyprefix": celery_prefix("fsm"), "priority_steps": [0]}
         with Celery(broker=self.redis.url, broker_transport_options=options) as app:
-            celery_publisher(app, "supervisor.execute")([action])
+            CeleryPublisher(app, "supervisor.execute")([action])
         wait_until(discarded, f"the executor of {node} to consume, see {self.folder}", timeout)
         return now() - begun
 

@@ -74,7 +74,8 @@ def test_get_children_nodes_and_circuit(plant: Plant, run: Run) -> None:
         "broker  redis  edge-1  ok       0s    99   pid 99 passes its check\n"
     )
     assert run("get", "nodes").stdout == (
-        "NAME    STATUS  HOST  SLOTS  BEAT  COLLECTOR  WATCHES\nedge-1  ready   h1    5      0s    0s         2\n"
+        "NAME    STATUS  HOST  SLOTS  BEAT  COLLECTOR  WATCHES  SKEW\n"
+        "edge-1  ready   h1    5      0s    0s         2        -\n"
     )
     assert run("get", "circuit").stdout == (
         "SUPERVISOR  STATE   ATTEMPT  OPEN  REASON\nplant-1     closed  0        -     -\n"

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from supervisor.clock import Clock, FakeClock, StepWatch, SystemClock
+from supervisor.clock import Clock, FakeClock, StepWatch, SystemClock, skew_of
 
 
 def test_s15_the_fake_clock_stands_still_until_it_is_advanced() -> None:
@@ -88,3 +88,19 @@ def test_a_slow_or_an_old_measurement_says_nothing() -> None:
     assert watch.stepped(1005.0, 51.0, 52.0) is False
     assert watch.stepped(1009.0, 53.0, 53.01) is False
     assert watch.stepped(1100.0, 70.0, 70.01) is False
+
+
+@pytest.mark.parametrize(
+    ("here", "shared", "round_trip", "skew"),
+    [
+        (7300.0, 100.0, 0.0, 7200.0),
+        (100.0, 7300.0, 0.0, -7200.0),
+        (100.2, 100.0, 0.4, 0.0),
+        (100.00049, 100.0, 0.0, 0.0),
+    ],
+    ids=["ahead", "behind", "no skew: Redis was read in the middle of the round trip", "to the millisecond"],
+)
+def test_a_skew_is_counted_from_the_middle_of_the_round_trip(
+    here: float, shared: float, round_trip: float, skew: float
+) -> None:
+    assert skew_of(here, shared, round_trip) == pytest.approx(skew, abs=1e-9)
