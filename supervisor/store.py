@@ -42,6 +42,7 @@ from workers.model import Control, Desired, DesiredState, Document, Identity, Ob
 _CHUNK = 200  # workers per MGET
 log = logger("supervisor.store")
 D = TypeVar("D", bound=Document)
+T = TypeVar("T")
 WORKER_KINDS = ("identity", "desired", "override", "control", "observed", "status", "lease")
 
 
@@ -249,29 +250,39 @@ class Store:
         Raises `Refused` when a worker would change its type or node under its name.
         """
         keys = self.keys(fleet.settings.name)
-        index = self.index(fleet.settings.name)
-        now = self.now()
-        applied = Applied()
-        with self.client.pipeline(transaction=True) as pipe:
-            settings = msgspec.structs.replace(fleet.settings, applied_at=now)
-            pipe.sadd(key_names.supervisors(self.namespace), fleet.settings.name)
-            pipe.set(keys.settings, encode(settings))
+
+        def write(pipe: Any) -> Applied:
+            index, now = self.index(fleet.settings.name), self.now()
             before = index.places if index else {}
+            applied = Applied()
+            pipe.multi()
+            pipe.sadd(key_names.supervisors(self.namespace), fleet.settings.name)
+            pipe.set(keys.settings, encode(msgspec.structs.replace(fleet.settings, applied_at=now)))
             self._write_workers(pipe, keys, fleet, before, now, applied)
             self._write_children(pipe, keys, fleet, before, applied)
             self._mark_removed(pipe, keys, fleet, before, applied)
+            return applied
+
+        return self._wish(keys, write)
+
+    def _wish(self, keys: Keys, write: Callable[[Any], T]) -> T:
+        """Change what people wish for; `write` reads, begins to queue (`multi`) and queues its changes.
+
+        It is called again when what is wished for, or where, has changed since it read.
+        """
+
+        def transaction(pipe: Any) -> T:
+            result = write(pipe)
             pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
-            self._touch(pipe, keys)
-            pipe.execute()
-        return applied
+            self.scripts.queue(pipe, "touch", [keys.revision])
+            return result
+
+        changed: T = self.client.transaction(transaction, keys.revision, value_from_callable=True)
+        return changed
 
     def touch(self, supervisor: str) -> None:
         """Give what people wish for a revision."""
         self.scripts.run("touch", [self.keys(supervisor).revision], [])
-
-    def _touch(self, pipe: Any, keys: Keys) -> None:
-        """Give what people wish for a new revision, in the transaction that changes it."""
-        self.scripts.queue(pipe, "touch", [keys.revision])
 
     def _write_workers(
         self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], now: float, applied: Applied
@@ -340,19 +351,14 @@ class Store:
                 pipe.hincrby(keys.generations, item, 1)
 
     def set_override(self, supervisor: str, place: str, worker_id: str, state: DesiredState | None, by: str) -> None:
-        """Lay the operator's wish over the file's, or lift it (None); told as an event."""
+        """Lay the operator's wish over the file's, or lift it (None); told as an event.
+
+        Raises `Refused` when the worker is not at that place any more.
+        """
         keys = self.keys(supervisor)
-        with self.client.pipeline(transaction=True) as pipe:
-            if state is None:
-                pipe.delete(keys.override(place, worker_id))
-            else:
-                pipe.set(keys.override(place, worker_id), encode(Override(state=state, by=by, at=self.now())))
-            pipe.hincrby(keys.generations, worker_id, 1)
-            told = {"event": "operator.set", "worker_id": worker_id, "desired": state or "default", "by": by}
-            pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
-            pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
-            self._touch(pipe, keys)
-            pipe.execute()
+        document = None if state is None else encode(Override(state=state, by=by, at=self.now()))
+        told = {"event": "operator.set", "worker_id": worker_id, "desired": state or "default", "by": by}
+        self._say(keys, place, worker_id, keys.override(place, worker_id), document, told)
 
     def set_control(self, supervisor: str, place: str, worker_id: str, paused: bool, by: str) -> None:
         """Pause a worker, or resume it, which also forgives its failures; told as an event.
@@ -361,15 +367,27 @@ class Store:
         """
         keys = self.keys(supervisor)
         now = self.now()
-        control = Control(paused=paused, resumed_at=0.0 if paused else now, by=by, at=now)
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.set(keys.control(place, worker_id), encode(control))
+        control = encode(Control(paused=paused, resumed_at=0.0 if paused else now, by=by, at=now))
+        told = {"event": "operator.pause" if paused else "operator.resume", "worker_id": worker_id, "by": by}
+        self._say(keys, place, worker_id, keys.control(place, worker_id), control, told)
+
+    def _say(
+        self, keys: Keys, place: str, worker_id: str, key: str, document: str | None, told: Mapping[str, str]
+    ) -> None:
+        """Write an operator's word (None: take it back) with its event, if the worker still is at that place."""
+
+        def write(pipe: Any) -> None:
+            if pipe.hget(keys.index, worker_id) != place:
+                raise Refused(f"worker {worker_id!r} has left {place} meanwhile: it was moved or forgotten; try again")
+            pipe.multi()
+            if document is None:
+                pipe.delete(key)
+            else:
+                pipe.set(key, document)
             pipe.hincrby(keys.generations, worker_id, 1)
-            told = {"event": "operator.pause" if paused else "operator.resume", "worker_id": worker_id, "by": by}
             pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
-            pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
-            self._touch(pipe, keys)
-            pipe.execute()
+
+        self._wish(keys, write)
 
     def forget(self, supervisor: str, place: str, worker_id: str, generation: int, tick_id: str = "") -> bool:
         """Remove every trace of a worker but its events; return False when it has come back meanwhile.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -95,6 +96,42 @@ def test_a_worker_with_another_node_or_type_is_refused_and_nothing_changes(plant
     with pytest.raises(Refused, match="worker 'flow-1' is a process on edge-1 and cannot become a"):
         plant.apply_fleet(worker("flow-0"), moved, children=[make_child()], source="other.toml")
     assert plant.dump() == before
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, store: Store, act: Callable[[], object]) -> None:
+    """Let `act` happen once, after the next wish has read what is stored and before it is written."""
+    queue, acted = store.scripts.queue, []
+
+    def late(*arguments: Any) -> None:
+        queue(*arguments)
+        if not acted:
+            acted.append(True)
+            act()
+
+    monkeypatch.setattr(type(store.scripts), "queue", lambda _, *arguments: late(*arguments))
+
+
+def test_an_apply_that_a_forgetting_overtakes_begins_anew(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    meanwhile(monkeypatch, plant.store, plant.forget)
+    assert plant.apply_fleet(worker("flow-1", config_id="c2")) == Applied(added=["flow-1"])
+    assert (snapshot(plant).desired.config_id, generations(plant)) == ("c2", {"flow-1": 1})
+
+
+WORDS: dict[str, Callable[[Store], None]] = {
+    "set": lambda store: store.set_override(NAME, NODE, "flow-1", "stopped", "me"),
+    "pause": lambda store: store.set_control(NAME, NODE, "flow-1", True, "me"),
+}
+
+
+@pytest.mark.parametrize("say", WORDS.values(), ids=WORDS.keys())
+def test_an_operators_word_that_a_forgetting_overtakes_is_refused_and_leaves_nothing(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, say: Callable[[Store], None]
+) -> None:
+    meanwhile(monkeypatch, plant.store, plant.forget)
+    with pytest.raises(Refused, match="worker 'flow-1' has left edge-1 meanwhile"):
+        say(plant.store)
+    assert plant.client.keys(f"*:{NODE}:*:flow-1") == []
+    assert generations(plant) == {}
 
 
 def test_a_child_on_another_node_is_refused_and_nothing_changes(plant: Plant) -> None:
