@@ -41,12 +41,12 @@ class Keys:
 
     @property
     def index(self) -> str:
-        """HASH id → place of workers and children; written by apply, deleted by forget; read by all. A field each."""
+        """HASH id → place of workers and children; written by apply and leave; read by all. A field each."""
         return self._key(SUPERVISOR, "index")
 
     @property
     def generations(self) -> str:
-        """HASH id → changes of desired; written by apply, operators; deleted by forget; guards claims. A field each."""
+        """HASH id → changes of desired; written by apply, operators, leave; guards claims. A field each."""
         return self._key(SUPERVISOR, "generations")
 
     @property
@@ -65,31 +65,31 @@ class Keys:
         return self._key(SUPERVISOR, "revision")
 
     def identity(self, place: str, item: str) -> str:
-        """STRING Identity; written once by apply; deleted by forget."""
+        """STRING Identity; written once by apply, its node by leave; deleted by leave."""
         return self._key(place, "identity", item)
 
     def desired(self, place: str, item: str) -> str:
-        """STRING Desired (a worker's file layer) or ChildSpec; written by apply; deleted by forget."""
+        """STRING Desired (a worker's file layer) or ChildSpec; written by apply; moved or deleted by leave."""
         return self._key(place, "desired", item)
 
     def override(self, place: str, item: str) -> str:
-        """STRING Override; written by `fsmctl set`; deleted by `set default` and forget."""
+        """STRING Override; written by `fsmctl set`; deleted by `set default`; moved or deleted by leave."""
         return self._key(place, "override", item)
 
     def control(self, place: str, item: str) -> str:
-        """STRING Control: paused, resumed; written by `fsmctl pause|resume`; deleted by forget."""
+        """STRING Control: paused, resumed; written by `fsmctl pause|resume`; moved or deleted by leave."""
         return self._key(place, "control", item)
 
     def observed(self, place: str, item: str) -> str:
-        """STRING Observed or ChildObserved; written by the place's collector alone; deleted by forget."""
+        """STRING Observed or ChildObserved; written by the place's collector alone; deleted by leave."""
         return self._key(place, "observed", item)
 
     def status(self, place: str, item: str) -> str:
-        """STRING Status; written by the tick alone; deleted by forget."""
+        """STRING Status; written by the tick alone; moved or deleted by leave."""
         return self._key(place, "status", item)
 
     def lease(self, place: str, item: str) -> str:
-        """STRING Lease: the in-progress lock, and after its end the last action; only Lua writes; deleted by forget."""
+        """STRING Lease: the in-progress lock, and after its end the last action; only Lua writes. Moved by leave."""
         return self._key(place, "lease", item)
 
     def node(self, place: str) -> str:

@@ -142,5 +142,5 @@ class Leases:
 def _as_held(held: Held) -> dict[str, object]:
     """Return what renew.lua needs to write a lease again."""
     grant = asdict(held.grant)
-    kept = {name: grant[name] for name in ("worker_id", "action", "action_id", "token")}
+    kept = {name: grant[name] for name in ("worker_id", "place", "action", "action_id", "token")}
     return {**kept, "runner": held.runner, "timeout": held.timeout, "begun_ago": round(held.begun_ago, 3)}

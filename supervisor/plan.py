@@ -63,17 +63,17 @@ class View(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What is written and requested for one worker: a new status, an action, or that it is forgotten.
+    """What is written and requested for one worker: a new status, an action, or that it leaves its place.
 
-    `cancel`: the action in progress is asked to give up. `subject` is as it was stored, so that what has changed can be
-    told.
+    `leave`: it goes where it moves to, or is forgotten. `cancel`: the action in progress is asked to give up. `subject`
+    is as it was stored, so that what has changed can be told.
     """
 
     subject: Subject
     reason: str
     status: Status | None = None
     action: Action | None = None
-    forget: bool = False
+    leave: bool = False
     cancel: bool = False
 
 
@@ -104,7 +104,7 @@ def make_plan(view: View, now: float) -> Plan:
 def _hold_off(steps: list[Step], skips: list[Skip], left: float) -> tuple[list[Step], list[Skip]]:
     """Let statuses pass alone: Redis may have lost leases, and who holds them has `left` seconds to say so."""
     why = f"leases are being renewed since Redis came back: {left:.1f}s"
-    held = [step for step in steps if step.action is not None or step.forget or step.cancel]
+    held = [step for step in steps if step.action is not None or step.leave or step.cancel]
     told = [msgspec.structs.replace(step, action=None, cancel=False) for step in steps if step.status is not None]
     return told, [*skips, *(Skip(step.subject.id, SkipReason.HOLD_OFF, why) for step in held)]
 
@@ -167,10 +167,32 @@ def _follow(
         held = _held_back(subject, snapshot, status, transition.action, view, by_id, now)
         wanted = Step(subject, transition.reason, action=transition.action)
         return _written(subject, status, held or wanted, transition.reason)
-    if snapshot.desired.removed and transition.state == snapshot.status.state == "stopped":
-        return [Step(subject, "stopped and no longer in the fleet file", forget=True)]
+    if snapshot.leaves and transition.state == snapshot.status.state and _is_down(subject, snapshot):
+        return _leave(subject, snapshot, status, transition.reason)
     changed = _written(subject, status, Step(subject, transition.reason))
     return [step for step in changed if isinstance(step, Step) and step.status is not None]
+
+
+def _leave(subject: Subject, snapshot: Snapshot, status: Status, reason: str) -> list[Step | Skip]:
+    """Return how a worker that is down leaves its place: after a stop that has succeeded, if it was ever acted for.
+
+    The stop's token is what refuses an execution that was given up for lost, and wakes when the worker is elsewhere.
+    """
+    lease = subject.lease
+    if lease is None or _has_stopped(lease):
+        return [Step(subject, reason, leave=True)]
+    fence = f"{reason}; its last action was {lease.action}: {lease.outcome}"
+    return _written(subject, status, Step(subject, fence, action=Stop()))
+
+
+def _has_stopped(lease: Lease) -> bool:
+    """Tell whether the last action was a stop that has succeeded."""
+    return lease.action == Stop.name and lease.outcome == Outcome.SUCCESS
+
+
+def _is_down(subject: Subject, snapshot: Snapshot) -> bool:
+    """Tell whether the worker's state is one in which it is down."""
+    return subject.phases.get(snapshot.status.state) is Phase.STOPPED
 
 
 def _blocked(subject: Subject, snapshot: Snapshot, view: View, now: float) -> list[Step | Skip] | None:
@@ -182,6 +204,8 @@ def _blocked(subject: Subject, snapshot: Snapshot, view: View, now: float) -> li
         return _in_progress(subject, subject.lease, snapshot, now)
     if not view.slots.get(subject.place):
         why = "no live executor" if subject.place == POOL else f"node {subject.place} has no live executor"
+        if snapshot.desired.moves_to:
+            why += f"; it moves to {snapshot.desired.moves_to} once it is stopped here"
         return [Skip(subject.id, SkipReason.NODE_AWAY, why)]
     return None
 
@@ -196,7 +220,7 @@ def _in_progress(subject: Subject, lease: Lease, snapshot: Snapshot, now: float)
     status = msgspec.structs.replace(snapshot.status, stuck_action=lease.action_id) if stuck else None
     if not cancel and not stuck:
         return [skip]
-    return [Step(subject, "desired is stopped" if cancel else detail, status=status, cancel=cancel), skip]
+    return [Step(subject, snapshot.why_stop if cancel else detail, status=status, cancel=cancel), skip]
 
 
 def _stop_blindly(subject: Subject, snapshot: Snapshot, blind: Skip) -> Step | None:
@@ -204,12 +228,10 @@ def _stop_blindly(subject: Subject, snapshot: Snapshot, blind: Skip) -> Step | N
 
     Once it has succeeded, an observation is waited for after all, as nothing else can be done.
     """
-    lease = subject.lease
-    stopped = lease is not None and lease.action == Stop.name and lease.outcome == Outcome.SUCCESS
-    down = subject.phases.get(snapshot.status.state) is Phase.STOPPED
-    if not snapshot.wants_stop or down or stopped:
+    stopped = subject.lease is not None and _has_stopped(subject.lease)
+    if not snapshot.wants_stop or stopped or _is_down(subject, snapshot):
         return None
-    return Step(subject, f"desired is stopped; {blind.detail}", action=Stop())
+    return Step(subject, f"{snapshot.why_stop}; {blind.detail}", action=Stop())
 
 
 def _blind(subject: Subject, snapshot: Snapshot, view: View, now: float) -> Skip | None:

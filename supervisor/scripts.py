@@ -20,7 +20,7 @@ NAMES = (
     "cancel",
     "node",
     "observe",
-    "forget",
+    "leave",
     "touch",
     "restore",
 )

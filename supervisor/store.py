@@ -111,6 +111,7 @@ class Applied:
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    moving: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
 
@@ -245,9 +246,10 @@ class Store:
     # -- desired ------------------------------------------------------------------------------------------------------
 
     def apply_fleet(self, fleet: Fleet) -> Applied:
-        """Write a fleet's file layer; what left the file is marked removed and will be stopped, then forgotten.
+        """Write a fleet's file layer. A worker that leaves its place for that is stopped there first.
 
-        Raises `Refused` when a worker would change its type or node under its name.
+        What left the file is marked removed, to be forgotten; what has another place in it, as moving there. Raises
+        `Refused` when a worker would change its type, or a child its node, under its name.
         """
         keys = self.keys(fleet.settings.name)
 
@@ -289,18 +291,24 @@ class Store:
     ) -> None:
         known = self._known(keys, before)
         for worker in fleet.workers:
-            identity, desired = known.get(worker.id, (None, None))
-            if identity is not None and (identity.type, identity.node) != (worker.type, worker.node):
+            identity, old = known.get(worker.id, (None, None))
+            if identity is not None and identity.type != worker.type:
                 raise Refused(
-                    f"worker {worker.id!r} is a {identity.type} on {identity.node} and cannot become a {worker.type} "
-                    f"on {worker.node}; take it out of the file, apply, wait until it is forgotten, then add it again"
+                    f"worker {worker.id!r} is a {identity.type} and cannot become a {worker.type}; take it out of the "
+                    "file, apply, wait until it is forgotten, then add it again"
                 )
+            place = worker.place
             if identity is None:
                 identity = Identity(
                     id=worker.id, type=worker.type, supervisor=keys.supervisor, node=worker.node, created_at=now
                 )
-                pipe.set(keys.identity(worker.place, worker.id), encode(identity), nx=True)
-            self._write_desired(pipe, keys, worker.id, worker.place, encode(worker.desired), desired, applied)
+                pipe.set(keys.identity(place, worker.id), encode(identity), nx=True)
+            else:
+                place = before[worker.id]
+            moves_to = "" if place == worker.place else worker.place
+            desired = encode(msgspec.structs.replace(worker.desired, moves_to=moves_to))
+            told = applied.moving if moves_to else applied.changed
+            self._write_desired(pipe, keys, worker.id, place, desired, old, applied, told)
 
     def _known(self, keys: Keys, before: Mapping[str, str]) -> dict[str, tuple[Identity | None, str | None]]:
         """Return identity and stored file layer (text) of what the index holds."""
@@ -312,13 +320,21 @@ class Store:
         return known
 
     def _write_desired(
-        self, pipe: Any, keys: Keys, item: str, place: str, new: str, old: str | None, applied: Applied
+        self,
+        pipe: Any,
+        keys: Keys,
+        item: str,
+        place: str,
+        new: str,
+        old: str | None,
+        applied: Applied,
+        changed: list[str],
     ) -> None:
-        """Write one file layer if it differs, with a new generation."""
+        """Write one file layer if it differs, with a new generation; `changed` is where in `applied` that is told."""
         if new == old:
             applied.unchanged.append(item)
             return
-        (applied.added if old is None else applied.changed).append(item)
+        (applied.added if old is None else changed).append(item)
         pipe.hset(keys.index, item, place)
         pipe.set(keys.desired(place, item), new)
         pipe.hincrby(keys.generations, item, 1)
@@ -331,9 +347,8 @@ class Store:
                     f"child {child.name!r} is on {before[child.id]} and cannot move to {child.node}; "
                     "take it out of the file, apply, then add it again"
                 )
-            self._write_desired(
-                pipe, keys, child.id, child.node, encode(child), known.get(child.id, (None, None))[1], applied
-            )
+            _, old = known.get(child.id, (None, None))
+            self._write_desired(pipe, keys, child.id, child.node, encode(child), old, applied, applied.changed)
 
     def _mark_removed(self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], applied: Applied) -> None:
         """Workers that left the file are to be stopped; children that left are no longer watched, and left running."""
@@ -347,7 +362,8 @@ class Store:
                 continue
             desired = self.read(Desired, keys.desired(place, item))
             if desired is not None and not desired.removed:
-                pipe.set(keys.desired(place, item), encode(msgspec.structs.replace(desired, removed=True)))
+                gone = msgspec.structs.replace(desired, removed=True, moves_to="")
+                pipe.set(keys.desired(place, item), encode(gone))
                 pipe.hincrby(keys.generations, item, 1)
 
     def set_override(self, supervisor: str, place: str, worker_id: str, state: DesiredState | None, by: str) -> None:
@@ -389,17 +405,25 @@ class Store:
 
         self._wish(keys, write)
 
-    def forget(self, supervisor: str, place: str, worker_id: str, generation: int, tick_id: str = "") -> bool:
-        """Remove every trace of a worker but its events; return False when it has come back meanwhile.
+    def leave(self, supervisor: str, place: str, worker_id: str, generation: int, tick_id: str = "") -> bool:
+        """Let a worker leave its place: for where it moves to, else every trace of it but its events is removed.
 
-        On behalf of tick `tick_id` only while the tick lease is its own.
+        Return False, with nothing changed, when its desired has changed since `generation`, an action of it is in
+        progress, or, on behalf of tick `tick_id`, the tick lease is not its own or a hold-off is on.
         """
         keys = self.keys(supervisor)
+        identity = self.read(Identity, keys.identity(place, worker_id))
+        desired = self.read(Desired, keys.desired(place, worker_id))
+        to, there = "", ["", ""]
+        if identity is not None and desired is not None and desired.moves_to:
+            to = desired.moves_to
+            identity = msgspec.structs.replace(identity, node=None if to == POOL else to)
+            there = [encode(identity), encode(msgspec.structs.replace(desired, moves_to=""))]
         series = [name for name in self.client.hkeys(keys.counters(place)) if is_of_worker(name, worker_id)]
-        documents = [getattr(keys, kind)(place, worker_id) for kind in WORKER_KINDS]
-        where = [keys.generations, keys.index, keys.counters(place), keys.events(place), keys.revision, keys.tick]
-        arguments = [worker_id, generation, tick_id, *series]
-        return bool(self.scripts.run("forget", [*where, *documents], arguments) == 1)
+        where = [keys.generations, keys.index, keys.revision, keys.tick, keys.events(to or place)]
+        where += _leaving(keys, place, worker_id) + (_leaving(keys, to, worker_id) if to else [])
+        arguments = [worker_id, generation, tick_id, place, to, *there, *series]
+        return bool(self.scripts.run("leave", where, arguments) == 1)
 
     def _forget(self, pipe: Any, keys: Keys, item: str, place: str) -> None:
         pipe.delete(*(getattr(keys, kind)(place, item) for kind in WORKER_KINDS))
@@ -474,12 +498,20 @@ class Store:
         return sorted(found, key=lambda entry: event_order(entry[0]))[-most:]
 
     def counters(self, supervisor: str, places: Iterable[str]) -> dict[str, float]:
-        """Return the counters of all places, added up by field."""
+        """Return the counters of all places at one moment, added up by field: a worker's go where it goes."""
         total: dict[str, float] = {}
-        for place in (SUPERVISOR, *places):
-            for name, value in self.client.hgetall(self.keys(supervisor).counters(place)).items():
-                total[name] = total.get(name, 0.0) + float(value)
+        with self.client.pipeline(transaction=True) as pipe:
+            for place in (SUPERVISOR, *places):
+                pipe.hgetall(self.keys(supervisor).counters(place))
+            for counted in pipe.execute():
+                for name, value in counted.items():
+                    total[name] = total.get(name, 0.0) + float(value)
         return total
+
+
+def _leaving(keys: Keys, place: str, worker_id: str) -> list[str]:
+    """Return the keys of a place that a worker takes along or leaves behind, as leave.lua takes them."""
+    return [keys.counters(place), *(getattr(keys, kind)(place, worker_id) for kind in WORKER_KINDS)]
 
 
 def _heartbeat(text: str | None, kind: type[D], key: str) -> D | None:

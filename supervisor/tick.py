@@ -60,12 +60,12 @@ class Tick:
         opened = decision.breaker.is_open and not world.breaker.is_open
         plan = Plan((), ()) if opened else make_plan(_with_circuit(world, decision.breaker).view, world.now)
         restarts = self._restarts(world, decision)
-        applied = self._apply(world, decision, [*restarts, *(_item(step) for step in plan.steps if not step.forget)])
+        applied = self._apply(world, decision, [*restarts, *(_item(step) for step in plan.steps if not step.leave)])
         self._publish(applied)
         if not applied.late:
             self._tell(decision, world)
             self._tell_unreadable(world)
-            self._forget(plan)
+            self._let_leave(plan)
             self._tell_plan(plan, applied)
         return self._report(world, decision, plan, applied, bool(restarts))
 
@@ -121,13 +121,11 @@ class Tick:
         except PublishFailed as error:
             log.warning("Actions not published", event_name="dispatch.failed", error=str(error), **INFRASTRUCTURE)
 
-    def _forget(self, plan: Plan) -> None:
-        for step in plan.steps:
-            if step.forget:
-                subject = step.subject
-                where = (self.supervisor, subject.place, subject.id)
-                if self.runtime.store.forget(*where, subject.generation, self.id):
-                    log.info("Worker forgotten", event_name="worker.forgotten", worker_id=subject.id)
+    def _let_leave(self, plan: Plan) -> None:
+        """Let those that are down leave their places."""
+        for subject in (step.subject for step in plan.steps if step.leave):
+            if self.runtime.store.leave(self.supervisor, subject.place, subject.id, subject.generation, self.id):
+                _log_left(subject)
 
     def _tell(self, decision: Decision, world: World) -> None:
         specs = {child.spec.name: child.spec for child in world.children}
@@ -357,6 +355,15 @@ def _log_said(subject: Subject, said: failures.Said) -> None:
     if said.notice is WorkerNotice.STUCK and subject.lease is not None:
         fields |= {"action_type": subject.lease.action, "action_id": subject.lease.action_id}
     getattr(log, level)(message, event_name=said.notice.value, **fields)
+
+
+def _log_left(subject: Subject) -> None:
+    to = subject.snapshot.desired.moves_to if subject.snapshot else ""
+    if to:
+        fields = {"worker_id": subject.id, "from_place": subject.place, "to_place": to}
+        log.info("Worker moved", event_name="worker.moved", **fields)
+    else:
+        log.info("Worker forgotten", event_name="worker.forgotten", worker_id=subject.id)
 
 
 def _log_skip(skip: Skip) -> None:

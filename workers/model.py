@@ -192,9 +192,21 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return age is None or age >= STALE_AFTER
 
     @property
+    def leaves(self) -> bool:
+        """Tell whether the worker is to leave the place where it is: to be forgotten, or to go to another."""
+        return self.desired.removed or bool(self.desired.moves_to)
+
+    @property
     def wants_stop(self) -> bool:
         """Tell whether the worker is to be down where it is."""
-        return self.desired.state == "stopped" or self.desired.removed or bool(self.desired.moves_to)
+        return self.desired.state == "stopped" or self.leaves
+
+    @property
+    def why_stop(self) -> str:
+        """Say why the worker is to be down where it is, for one that `wants_stop`."""
+        if self.desired.removed:
+            return "desired is stopped (removed from the fleet file)"
+        return f"desired is stopped (it moves to {self.desired.moves_to})" if self.leaves else "desired is stopped"
 
 
 class Signal(StrEnum):

@@ -36,8 +36,8 @@ def apply_file(runtime: Runtime, path: Path) -> Applied:
 def command(session: Session, path: Path, output: str) -> None:
     """Make FILE the desired state of its supervisor's fleet.
 
-    A changed configuration is taken up by a reconfigure action; a worker that left the file is stopped, then forgotten.
-    A bad file is refused whole and changes nothing.
+    A changed configuration is taken up by a reconfigure action; a worker that left the file is stopped, then forgotten;
+    one that has another node is stopped, then moves there. A bad file is refused whole and changes nothing.
     """
     applied = apply_file(session.runtime, path)
     if output == "json":

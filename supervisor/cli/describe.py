@@ -53,9 +53,10 @@ def _document(session: Session, row: dict[str, Any], subject: Subject, place: st
 def _lines(document: dict[str, Any], now: float) -> list[str]:
     """Return the description for a person."""
     by = " (set by an operator)" if document["overridden"] else ""
+    goes = f", moves to {document['moves_to']}" if document["moves_to"] else ""
     since = ago(now - document["since"]) if document["since"] else "-"
     return [
-        f"Worker       {document['id']}, {document['type']} on {document['node']} of {document['supervisor']}",
+        f"Worker       {document['id']}, {document['type']} on {document['node']} of {document['supervisor']}{goes}",
         f"Desired      {document['desired']}{by}, configuration {document['config_id']}",
         f"State        {document['state']} for {since}, phase {document['phase']}",
         f"Reason       {document['reason']}",

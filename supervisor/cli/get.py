@@ -53,7 +53,14 @@ _COLUMNS = {
     "circuit": ("SUPERVISOR supervisor", "STATE state", "ATTEMPT retry_attempt", "OPEN downtime", "REASON reason"),
 }
 _WIDE = {
-    "workers": ("PHASE phase", "FOR state_age", "RESTARTS restarts", "CONDITION condition", "REASON reason"),
+    "workers": (
+        "MOVES_TO moves_to",
+        "PHASE phase",
+        "FOR state_age",
+        "RESTARTS restarts",
+        "CONDITION condition",
+        "REASON reason",
+    ),
     "children": (),
     "nodes": ("EXECUTOR executor",),
     "actions": ("ID id", "DETAIL detail"),

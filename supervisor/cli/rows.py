@@ -58,13 +58,14 @@ def worker_row(supervisor: str, subject: Subject, world: World) -> dict[str, Any
         "restarts": snapshot.status.restarts if snapshot else 0,
         "overridden": snapshot.overridden if snapshot else False,
         "removed": snapshot.desired.removed if snapshot else False,
+        "moves_to": (snapshot.desired.moves_to or None) if snapshot else None,
         "since": rounded(snapshot.status.since) if snapshot else None,
         "conditions": [condition_of(one) for one in held],
         "supervisor": supervisor,
         "observed_age": ago(age),
         "state_age": ago(world.now - snapshot.status.since) if snapshot else "-",
         "action_name": subject.lease.action if subject.lease and subject.lease.in_progress else None,
-        "action_or_why_not": _action_or_why_not(subject.lease, held),
+        "action_or_why_not": _action_or_why_not(subject, held),
         "condition": ",".join(one.type for one in held),
     }
 
@@ -74,11 +75,13 @@ def condition_of(condition: Condition) -> dict[str, Any]:
     return {"type": condition.type.value, "reason": condition.reason, "since": rounded(condition.since)}
 
 
-def _action_or_why_not(lease: Lease | None, held: Sequence[Condition]) -> str | None:
+def _action_or_why_not(subject: Subject, held: Sequence[Condition]) -> str | None:
     """Return the action in progress in a word, or what an operator must know when there is none."""
+    lease = subject.lease
     if lease is not None and lease.in_progress:
         return f"{lease.action}, stuck" if ConditionType.STUCK in {one.type for one in held} else lease.action
-    return next((one.type.value for one in held if one.type in _SHOWN), None)
+    moving = "moving" if subject.snapshot is not None and subject.snapshot.desired.moves_to else None
+    return next((one.type.value for one in held if one.type in _SHOWN), moving)
 
 
 def judged(subject: Subject, settings: SupervisorSettings, now: float) -> tuple[str, str | None]:

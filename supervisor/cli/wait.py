@@ -14,7 +14,7 @@ from supervisor.runtime import Runtime
 from workers.duration import Duration, ago
 
 _POLL = 0.2  # seconds between two looks
-_FIELDS = {"worker": ("state", "phase", "desired"), "child": ("verdict",), "circuit": ("state",)}
+_FIELDS = {"worker": ("state", "phase", "desired", "node"), "child": ("verdict",), "circuit": ("state",)}
 _EPILOG = """\b
 Examples:
   fsmctl wait worker/line-1-temperature --for state=running --timeout 60s
@@ -90,7 +90,7 @@ def _is_current(row: dict[str, Any]) -> bool:
     "condition",
     required=True,
     metavar="FIELD=VALUE",
-    help="worker: state, phase, desired; child: verdict; circuit: state.",
+    help="worker: state, phase, desired, node; child: verdict; circuit: state.",
 )
 @click.option("--timeout", type=_DurationType(), default="60s", show_default=True, help="How long at most.")
 @click.pass_context

@@ -1,8 +1,8 @@
 -- Keep running leases alive: one call for all of an executor's. What Redis has lost (restarted, failed over, emptied)
--- is written again, unless a newer token exists or the worker is known to be gone.
+-- is written again, unless a newer token exists or the worker is known to be gone from that place.
 -- KEYS  per lease: lease, index (hash)
--- ARGV  1 now ('' = Redis')  2 lease_ttl in s  3 executor, then per lease: JSON {worker_id, action, action_id, token, runner,
---       timeout, begun_ago (s since its process took it up)}
+-- ARGV  1 now ('' = Redis')  2 lease_ttl in s  3 executor, then per lease: JSON {worker_id, place, action, action_id, token,
+--       runner, timeout, begun_ago (s since its process took it up)}
 -- Returns per lease: 'renewed', 'queued' (not begun yet: nothing to renew), 'recreated', 'ended' (by this very execution,
 -- whose executor has not seen it yet) or 'lost'
 local now = seconds(now_us(ARGV[1]))
@@ -27,7 +27,7 @@ for i = 1, #ARGV - 3 do
   local key, index = KEYS[2 * i - 1], KEYS[2 * i]
   local held = cjson.decode(ARGV[3 + i])
   local lease = load(key)
-  local gone = redis.call('EXISTS', index) == 1 and redis.call('HEXISTS', index, held.worker_id) == 0
+  local gone = redis.call('EXISTS', index) == 1 and redis.call('HGET', index, held.worker_id) ~= held.place
   if not lease or tonumber(lease.token) < tonumber(held.token) then
     answers[i] = gone and 'lost' or recreate(key, held, lease)
   elseif lease.token ~= held.token or lease.action_id ~= held.action_id then

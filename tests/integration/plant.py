@@ -164,11 +164,11 @@ class Plant:
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
-    def forget(self, item: str = "flow-1") -> bool:
-        """Forget a worker, decided on what is stored now."""
+    def leave(self, item: str = "flow-1") -> bool:
+        """Let a worker leave edge-1, decided on what is stored now: move where it moves to, else be forgotten."""
         index = self.store.index(NAME)
         assert index is not None
-        return self.store.forget(NAME, NODE, item, index.generations.get(item, 0))
+        return self.store.leave(NAME, NODE, item, index.generations.get(item, 0))
 
     def start_tick(self) -> str:
         """Pass the gate, a second after the last tick, and return the tick's id."""

@@ -129,7 +129,7 @@ def test_a_claim_decided_before_desired_changed_is_refused_by_its_generation(pla
 
 def test_a_claim_for_a_worker_that_was_forgotten_is_refused(plant: Plant) -> None:
     stale = plant.item()
-    assert plant.forget()
+    assert plant.leave()
     assert refused_after(plant, stale) == {"flow-1": "refused:generation"}
 
 

@@ -68,6 +68,30 @@ def test_get_workers_is_a_table_that_fits_80_columns(plant: Plant, run: Run) -> 
     )
 
 
+def test_a_worker_that_moves_is_shown_as_moving_with_where_to(plant: Plant, run: Run, tmp_path: Path) -> None:
+    plant.store.know_node("edge-2")
+    file = tmp_path / "fleet.toml"
+    file.write_text(
+        """
+        supervisor = { name = "plant-1", nodes = ["edge-1", "edge-2"] }
+        workers = [
+            { id = "flow-1", type = "process", node = "edge-2", config = { command = ["sleep", "300"] } },
+            { id = "flow-2", type = "process", node = "edge-1", config = { command = ["sleep", "300"] } },
+        ]
+        """
+    )
+    assert run("apply", "-f", str(file)).stdout == ("changed    flow-2\nmoving     flow-1\nremoved    child/broker\n")
+    assert run("get", "workers").stdout.splitlines()[1] == (
+        "flow-1  process  edge-1  running  stopped  0s    42   moving"
+    )
+    heading, shown, _ = run("get", "workers", "-o", "wide").stdout.splitlines()
+    assert shown[heading.index("MOVES_TO") :].split()[0] == "edge-2"
+    assert [row["moves_to"] for row in rows_of(run)] == ["edge-2", None]
+    lines = run("describe", "worker", "flow-1").stdout.splitlines()
+    assert lines[0] == "Worker       flow-1, process on edge-1 of plant-1, moves to edge-2"
+    assert lines[3] == "Reason       desired is stopped (it moves to edge-2) and pid 42 runs"
+
+
 def test_get_children_nodes_and_circuit(plant: Plant, run: Run) -> None:
     assert run("get", "children").stdout == (
         "NAME    TYPE   NODE    VERDICT  SEEN  PID  DETAIL\n"
@@ -100,6 +124,7 @@ def test_get_workers_as_json_says_what_the_next_tick_will_do(plant: Plant, run: 
         "restarts": 0,
         "overridden": False,
         "removed": False,
+        "moves_to": None,
         "conditions": [],
         "supervisor": "plant-1",
         "skip": None,

@@ -111,7 +111,7 @@ def test_a_worker_that_is_added_is_observed_and_one_that_is_forgotten_is_not_any
         wait_for_looks(runtime, "flow-1", 1)
         runtime.store.apply_fleet(fleet(worker("flow-1"), worker("flow-2"), observation_interval=0.1))
         wait_for_looks(runtime, "flow-2", 1)
-        assert runtime.store.forget(NAME, NODE, "flow-1", 1)
+        assert runtime.store.leave(NAME, NODE, "flow-1", 1)
 
         def one_is_left() -> bool:
             heartbeat = runtime.store.read(CollectorDocument, keys.collector(NODE))

@@ -35,7 +35,7 @@ def test_only_news_wake_the_tick_and_the_flag_expires(plant: Plant) -> None:
 
 def test_a_forgotten_worker_stays_forgotten_and_the_others_are_written(plant: Plant) -> None:
     plant.apply_fleet(worker("flow-1"), worker("flow-2"))
-    assert plant.forget("flow-1")
+    assert plant.leave("flow-1")
     up = plant.up()
     plant.observe({"flow-1": up, "flow-2": up, "ghost": up})
     assert plant.client.exists(plant.keys.observed(NODE, "flow-1"), plant.keys.observed(NODE, "ghost")) == 0

@@ -90,12 +90,39 @@ def test_a_child_that_left_the_file_leaves_no_key_behind(plant: Plant) -> None:
     assert {**plant.dump(), plant.keys.revision: before[plant.keys.revision]} == before
 
 
-@pytest.mark.parametrize("moved", [worker("flow-1", node="edge-2"), worker("flow-1", kind="dfc_read", http="h:1")])
-def test_a_worker_with_another_node_or_type_is_refused_and_nothing_changes(plant: Plant, moved: Any) -> None:
+def test_a_worker_of_another_type_is_refused_and_nothing_changes(plant: Plant) -> None:
     before = plant.dump()
-    with pytest.raises(Refused, match="worker 'flow-1' is a process on edge-1 and cannot become a"):
-        plant.apply_fleet(worker("flow-0"), moved, children=[make_child()], source="other.toml")
+    other = worker("flow-1", kind="dfc_read", http="h:1")
+    with pytest.raises(Refused, match="worker 'flow-1' is a process and cannot become a dfc_read"):
+        plant.apply_fleet(worker("flow-0"), other, children=[make_child()], source="other.toml")
     assert plant.dump() == before
+
+
+def moves_to(plant: Plant) -> tuple[str, int]:
+    """Return where flow-1 moves to, and the generation of its desired."""
+    return snapshot(plant).desired.moves_to, generations(plant)["flow-1"]
+
+
+def test_a_worker_on_another_node_is_marked_as_moving_there_redirected_and_called_back(plant: Plant) -> None:
+    identity = plant.client.get(plant.keys.identity(NODE, "flow-1"))
+    assert plant.apply_fleet(worker("flow-1", node="edge-2")) == Applied(moving=["flow-1"])
+    assert moves_to(plant) == ("edge-2", 2)
+    assert plant.apply_fleet(worker("flow-1", node="edge-2")) == Applied(unchanged=["flow-1"])
+    assert plant.apply_fleet(worker("flow-1", node="edge-3")) == Applied(moving=["flow-1"])
+    assert moves_to(plant) == ("edge-3", 3)
+    assert plant.apply_fleet(worker("flow-1")) == Applied(changed=["flow-1"])
+    assert moves_to(plant) == ("", 4)
+    assert plant.client.hgetall(plant.keys.index) == {"flow-1": NODE}
+    assert plant.client.get(plant.keys.identity(NODE, "flow-1")) == identity
+    assert [key for key in plant.client.keys("*:flow-1") if f":{NODE}:" not in key] == []
+
+
+def test_a_worker_that_leaves_the_file_while_it_moves_goes_nowhere(plant: Plant) -> None:
+    plant.apply_fleet(worker("flow-1", node="edge-2"))
+    assert plant.apply_fleet() == Applied(removed=["flow-1"])
+    assert (snapshot(plant).desired.removed, moves_to(plant)) == (True, ("", 3))
+    assert plant.apply_fleet(worker("flow-1", node="edge-2")) == Applied(moving=["flow-1"])
+    assert (snapshot(plant).desired.removed, moves_to(plant)) == (False, ("edge-2", 4))
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, store: Store, act: Callable[[], object]) -> None:
@@ -111,8 +138,19 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, store: Store, act: Callable[[], o
     monkeypatch.setattr(type(store.scripts), "queue", lambda _, *arguments: late(*arguments))
 
 
+def test_an_apply_that_a_move_overtakes_is_written_where_the_worker_is_now(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant.apply_fleet(worker("flow-1", node="edge-2"))
+    meanwhile(monkeypatch, plant.store, plant.leave)
+    assert plant.apply_fleet(worker("flow-1", node="edge-2", config_id="c2")) == Applied(changed=["flow-1"])
+    assert plant.client.hgetall(plant.keys.index) == {"flow-1": "edge-2"}
+    assert (snapshot(plant).desired.config_id, snapshot(plant).identity.node) == ("c2", "edge-2")
+    assert plant.client.keys(f"*:{NODE}:*:flow-1") == []
+
+
 def test_an_apply_that_a_forgetting_overtakes_begins_anew(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    meanwhile(monkeypatch, plant.store, plant.forget)
+    meanwhile(monkeypatch, plant.store, plant.leave)
     assert plant.apply_fleet(worker("flow-1", config_id="c2")) == Applied(added=["flow-1"])
     assert (snapshot(plant).desired.config_id, generations(plant)) == ("c2", {"flow-1": 1})
 
@@ -124,14 +162,15 @@ WORDS: dict[str, Callable[[Store], None]] = {
 
 
 @pytest.mark.parametrize("say", WORDS.values(), ids=WORDS.keys())
-def test_an_operators_word_that_a_forgetting_overtakes_is_refused_and_leaves_nothing(
+def test_an_operators_word_that_a_move_overtakes_is_refused_and_leaves_nothing(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, say: Callable[[Store], None]
 ) -> None:
-    meanwhile(monkeypatch, plant.store, plant.forget)
+    plant.apply_fleet(worker("flow-1", node="edge-2"))
+    meanwhile(monkeypatch, plant.store, plant.leave)
     with pytest.raises(Refused, match="worker 'flow-1' has left edge-1 meanwhile"):
         say(plant.store)
     assert plant.client.keys(f"*:{NODE}:*:flow-1") == []
-    assert generations(plant) == {}
+    assert generations(plant) == {"flow-1": 3}
 
 
 def test_a_child_on_another_node_is_refused_and_nothing_changes(plant: Plant) -> None:
@@ -182,7 +221,7 @@ def test_forget_leaves_no_key_field_or_counter_of_the_worker_behind_but_its_even
     assert kinds == {"identity", "desired", "override", "observed", "status", "lease"}
     others = {key: value for key, value in plant.dump().items() if key.endswith(":flow-10")}
     events = plant.events()
-    assert plant.forget() is True
+    assert plant.leave() is True
     assert [key for key in plant.client.keys("*") if key.endswith(":flow-1")] == []
     assert generations(plant) == {"flow-10": 1}
     assert plant.client.hgetall(plant.keys.index) == {"flow-10": NODE}
@@ -193,7 +232,7 @@ def test_forget_leaves_no_key_field_or_counter_of_the_worker_behind_but_its_even
 
 def test_a_worker_that_was_forgotten_may_come_back_as_a_new_one(plant: Plant) -> None:
     live_fully(plant)
-    assert plant.forget() is True
+    assert plant.leave() is True
     plant.clock.advance(5)
     assert plant.apply_fleet(worker("flow-1")) == Applied(added=["flow-1"])
     fresh = snapshot(plant)
@@ -206,7 +245,7 @@ def test_a_worker_that_was_forgotten_may_come_back_as_a_new_one(plant: Plant) ->
 
 
 def test_an_observation_that_arrives_after_forget_leaves_no_key_behind(plant: Plant) -> None:
-    assert plant.forget() is True
+    assert plant.leave() is True
     plant.observe({"flow-1": plant.up()})
     assert plant.client.exists(plant.keys.observed(NODE, "flow-1")) == 0
 
@@ -221,7 +260,7 @@ def test_an_observation_that_arrives_after_forget_leaves_no_key_behind(plant: Pl
 def test_forget_leaves_counters_alone_whose_label_is_no_worker(plant: Plant, name: str, counter: str) -> None:
     plant.client.hset(plant.keys.counters(NODE), counter, 3)
     plant.apply_fleet(worker("flow-1"), worker(name))
-    assert plant.forget(name) is True
+    assert plant.leave(name) is True
     assert plant.counters() == {counter: "3"}
 
 
@@ -255,7 +294,7 @@ def test_two_namespaces_on_one_redis_do_not_mix(plant: Plant) -> None:
     other.apply_fleet(fleet(worker("flow-1", "stopped", node="edge-2")))
     other.heartbeat(NAME, NodeDocument(node=NODE, host="elsewhere", boot_id="b9", executor="e", pid=1, slots=1))
     other.set_override(NAME, "edge-2", "flow-1", "running", "me")
-    assert other.forget(NAME, "edge-2", "flow-1", 2) is True
+    assert other.leave(NAME, "edge-2", "flow-1", 2) is True
     mine = {key: value for key, value in dump(plant.client).items() if key.startswith("test:")}
     assert mine == before
     assert [key for key in plant.client.keys("*") if not key.startswith(("test:", "other:"))] == []

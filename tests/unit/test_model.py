@@ -61,9 +61,10 @@ def test_a_snapshot_is_stale_from_ten_seconds_or_without_an_age(age: float | Non
         (Desired(state="running"), False),
         (Desired(state="stopped"), True),
         (Desired(state="running", removed=True), True),
+        (Desired(state="running", moves_to="edge-2"), True),
     ],
 )
-def test_a_snapshot_wants_a_stop_when_stopped_is_desired_or_its_worker_was_removed(
+def test_a_snapshot_wants_a_stop_when_stopped_is_desired_or_its_worker_leaves_its_place(
     desired: Desired, wants_stop: bool
 ) -> None:
     assert msgspec.structs.replace(make_snapshot(), desired=desired).wants_stop is wants_stop

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -16,6 +18,7 @@ from supervisor.plan import (
     Plan,
     Step,
     Subject,
+    View,
     make_plan,
     next_status,
     phase_of,
@@ -407,18 +410,73 @@ def test_a_worker_goes_on_when_what_it_depends_on_is_up(state: str) -> None:
 REMOVED = Desired(state="running", config={"min_uptime": 10.0}, config_id="c1", removed=True)
 
 
-def test_a_removed_worker_is_stopped_and_then_forgotten() -> None:
-    runs = msgspec.structs.replace(make_snapshot(state="stopping", observed=up()), desired=REMOVED)
-    gone = msgspec.structs.replace(make_snapshot(state="stopping"), desired=REMOVED)
-    stopped = msgspec.structs.replace(make_snapshot(state="stopped"), desired=REMOVED)
-    subjects = [make_subject(snapshot) for snapshot in (runs, gone, stopped)]
+MOVING = msgspec.structs.replace(REMOVED, removed=False, moves_to="edge-2")
+
+
+def leaving(desired: Desired = MOVING, lease: Lease | None = None, **changes: Any) -> Subject:
+    """Return a worker that is to leave its place, and by default is down there."""
+    return make_subject(msgspec.structs.replace(make_snapshot(**changes), desired=desired), lease)
+
+
+@pytest.mark.parametrize("desired", [REMOVED, MOVING], ids=["removed", "moving"])
+def test_a_worker_that_leaves_its_place_is_stopped_and_then_leaves(desired: Desired) -> None:
+    runs = leaving(desired, state="stopping", observed=up())
+    subjects = [runs, leaving(desired, state="stopping"), leaving(desired)]
     steps = [make_plan(make_view(subject), NOW).steps[0] for subject in subjects]
-    assert [(step.action, step.status.state if step.status else None, step.forget) for step in steps] == [
+    assert [(step.action, step.status.state if step.status else None, step.leave) for step in steps] == [
         (Stop(), None, False),
         (None, "stopped", False),
         (None, None, True),
     ]
-    assert steps[2] == Step(subjects[2], "stopped and no longer in the fleet file", forget=True)
+    why = "it moves to edge-2" if desired.moves_to else "removed from the fleet file"
+    assert steps[2] == Step(subjects[2], f"desired is stopped ({why}) and nothing runs", leave=True)
+
+
+@pytest.mark.parametrize(("action", "outcome"), [("start", "lost"), ("start", "success"), ("stop", "error")])
+def test_the_last_word_where_a_worker_leaves_is_a_stop_whose_token_fences_what_wakes_later(
+    action: str, outcome: str
+) -> None:
+    subject = leaving(lease=make_lease(action=action, outcome=outcome))
+    why = f"desired is stopped (it moves to edge-2) and nothing runs; its last action was {action}: {outcome}"
+    plan = make_plan(make_view(subject), NOW)
+    assert [(step.action, step.reason, step.leave) for step in plan.steps] == [(Stop(), why, False)]
+    stopped = leaving(lease=make_lease(action="stop"))
+    assert [step.leave for step in make_plan(make_view(stopped), NOW).steps] == [True]
+
+
+STAYING = {
+    "paused": (make_view(paused(leaving())), Skip("flow-1", SkipReason.PAUSED, "by me@h1 1m05s ago")),
+    "its node is away": (
+        make_view(leaving(), slots={"edge-2": 5}),
+        Skip(
+            "flow-1",
+            SkipReason.NODE_AWAY,
+            "node edge-1 has no live executor; it moves to edge-2 once it is stopped here",
+        ),
+    ),
+    "a stop runs": (
+        make_view(leaving(lease=msgspec.structs.replace(RUNNING, action="stop"))),
+        Skip("flow-1", SkipReason.ACTION_IN_PROGRESS, "stop running for 7s"),
+    ),
+    "not observed since its stop": (
+        make_view(leaving(lease=make_lease(action="stop", ended_at=NOW - 0.5))),
+        Skip("flow-1", SkipReason.AWAITING_OBSERVATION, "not observed since its last action ended 0s ago"),
+    ),
+    "observed too long ago": (
+        make_view(leaving(age=10.0)),
+        Skip("flow-1", SkipReason.STALE_OBSERVATION, "last observed 10s ago"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("view", "skip"), STAYING.values(), ids=STAYING.keys())
+def test_a_worker_stays_until_it_is_known_to_be_down(view: View, skip: Skip) -> None:
+    assert make_plan(view, NOW) == Plan((), (skip,))
+
+
+def test_a_worker_leaves_its_place_whatever_holds_back_starts() -> None:
+    for view in (make_view(leaving(), circuit_open=True), make_view(quarantined(leaving()))):
+        assert [step.leave for step in make_plan(view, NOW).steps] == [True]
 
 
 def test_a_stopped_worker_that_is_still_in_the_file_is_not_forgotten() -> None:
@@ -506,17 +564,16 @@ def test_a_stop_that_is_wanted_does_not_wait_for_a_derive_that_works() -> None:
     ]
 
 
-def test_in_a_hold_off_statuses_go_on_but_neither_a_stop_nor_a_forgetting_does() -> None:
+def test_in_a_hold_off_statuses_go_on_but_nobody_is_stopped_or_leaves() -> None:
     stopping = make_subject(make_snapshot(worker_id="a", desired="stopped", state="running", observed=up()))
-    gone = make_subject(msgspec.structs.replace(make_snapshot(worker_id="b", state="stopped"), desired=REMOVED))
-    moving = make_subject(make_snapshot(worker_id="c", state="stopped"))
-    view = make_view(stopping, gone, moving)
+    gone, moving = leaving(REMOVED, worker_id="b"), leaving(MOVING, worker_id="c")
+    view = make_view(stopping, gone, moving, make_subject(make_snapshot(worker_id="d", state="stopped")))
     free = make_plan(view, NOW)
     held = make_plan(msgspec.structs.replace(view, hold_until=NOW + 1), NOW)
-    assert [(step.subject.id, step.action is not None, step.forget) for step in held.steps] == [
+    assert [(step.subject.id, step.action is not None, step.leave) for step in held.steps] == [
         (step.subject.id, False, False) for step in free.steps if step.status is not None
     ]
-    acting = [step.subject.id for step in free.steps if step.action is not None or step.forget]
+    acting = [step.subject.id for step in free.steps if step.action is not None or step.leave]
     assert [(skip.worker_id, skip.reason) for skip in held.skips] == [(one, SkipReason.HOLD_OFF) for one in acting]
     assert make_plan(msgspec.structs.replace(view, hold_until=NOW), NOW) == free
 
@@ -540,7 +597,7 @@ def test_a_stop_asks_the_action_that_stands_in_its_way_to_cancel_once() -> None:
     [
         wants_stop(lease=make_lease(stage=Stage.QUEUED), age=3600.0),
         changed(wants_start(lease=RUNNING), desired=REMOVED),
-        changed(wants_start(lease=RUNNING), desired=msgspec.structs.replace(REMOVED, removed=False, moves_to="edge-2")),
+        changed(wants_start(lease=RUNNING), desired=MOVING),
     ],
     ids=["a queued one, without a fresh look", "removed from the file", "moved to another node"],
 )

@@ -22,6 +22,7 @@ EARLY = Exit(41, 6, started_at=NOW - 12, ended_at=NOW - 2.5, code=1)
 SHORT = msgspec.structs.replace(EARLY, ended_at=NOW - 2.1)
 STOPPED = msgspec.structs.replace(KILLED, requested=True)
 REMOVED = Desired(state="running", config_id="c1", removed=True)
+MOVING = Desired(state="running", config_id="c1", moves_to="edge-2")
 
 
 def down(ended: Exit | None = None) -> Observed:
@@ -74,6 +75,10 @@ CASES = {
     "removed and down": (
         msgspec.structs.replace(make_snapshot(), desired=REMOVED),
         (Condition.DOWN, "desired is stopped (removed from the fleet file) and nothing runs"),
+    ),
+    "moving and there": (
+        msgspec.structs.replace(make_snapshot(observed=UP), desired=MOVING),
+        (Condition.UNWANTED, "desired is stopped (it moves to edge-2) and pid 42 runs"),
     ),
 }
 

@@ -95,8 +95,8 @@ def condition_of(snapshot: Snapshot, runs: str | None, config_id: str, why: str)
     """Return the condition and the reason in words, given what `runs` (None: nothing), and `why` if nothing does."""
     if snapshot.wants_stop:
         if runs is not None:
-            return C.UNWANTED, f"desired is stopped{_leaving(snapshot)} and {runs} runs"
-        return C.DOWN, f"desired is stopped{_leaving(snapshot)} and nothing runs"
+            return C.UNWANTED, f"{snapshot.why_stop} and {runs} runs"
+        return C.DOWN, f"{snapshot.why_stop} and nothing runs"
     if runs is None:
         return _missing(snapshot, why)
     if config_id != snapshot.desired.config_id:
@@ -109,12 +109,6 @@ def _missing(snapshot: Snapshot, why: str) -> tuple[Condition, str]:
     if failures >= FAILED_AFTER:
         return C.FAILING, f"{failures} starts in a row failed; {why}"
     return C.MISSING, f"desired is running and nothing runs: {why}"
-
-
-def _leaving(snapshot: Snapshot) -> str:
-    if snapshot.desired.removed:
-        return " (removed from the fleet file)"
-    return f" (it moves to {snapshot.desired.moves_to})" if snapshot.desired.moves_to else ""
 
 
 def signal_of(snapshot: Snapshot, observed: Observed, now: float) -> Signal:
