@@ -114,7 +114,7 @@ class Pieces:
 
     def events(self, **fields: str) -> list[dict[str, str]]:
         """Return the events with these fields, oldest first."""
-        found = self.store.events(NAME, ["edge-1", POOL], 10_000)
+        found = self.store.events(NAME, ["edge-1", "edge-2", POOL], 10_000)
         return [event for _, event in found if fields.items() <= event.items()]
 
     def pool_process(self, worker_id: str, place: str = "edge-1") -> psutil.Process:
