@@ -22,7 +22,7 @@ import msgspec
 from supervisor import health
 from supervisor.attendant import write_heartbeat
 from supervisor.clock import skew_of
-from supervisor.connection import STORE_ERRORS
+from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import BadDocument, SupervisorError
 from supervisor.keys import POOL
 from supervisor.logs import WORKER, Trouble, configure, logger
@@ -42,6 +42,7 @@ Seen = Observed | ChildObserved
 
 _LOOK_TIMEOUT = 6.0  # seconds for one look at one target: beyond its own timeouts, below the age of a stale observation
 _ASK_TIMEOUT = 1.0  # seconds that the wait for an asked observation takes at most
+_FULL_FOR = 30.0  # seconds of room after which a full Redis is said to have room again
 _SAVE_EVERY = 0.05  # seconds in which observations are gathered into one write
 
 
@@ -115,6 +116,10 @@ class Collector:
             "This node's clock is wrong; only its logs go by it",
             "This node's clock is right again",
         )
+        self._full_until = 0.0
+        self._store_trouble = Trouble(
+            log, "store.full", "Redis is full: nothing is begun, and history gives way", "Redis has room again"
+        )
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -178,7 +183,8 @@ class Collector:
             await asyncio.to_thread(call)  # type: ignore[arg-type]  # a plain callable without arguments
         except STORE_ERRORS as error:
             if not self._away:
-                log.warning("The store does not answer", event_name="store.away", node=self._node, error=str(error))
+                fields = {"node": self._node, "reason": trouble_with(error), "error": str(error)}
+                log.warning("The store does not answer", event_name="store.away", **fields)
             self._away = True
             await asyncio.sleep(0.5)
             return
@@ -294,6 +300,7 @@ class Collector:
         """Write; what could not be written is dropped, the next look is newer."""
         unsaved, self._unsaved = self._unsaved, {}
         news_of, self._news = self._news, set()
+        full = False
         for supervisor, watched in self._watched.items():
             heartbeat = CollectorDocument(
                 node=self._node,
@@ -308,9 +315,17 @@ class Collector:
                 if place == self._node or readings:
                     seen = {item: reading.seen for item, reading in readings.items()}
                     aside = {item: reading.rejected for item, reading in readings.items() if reading.rejected}
-                    self._runtime.store.save_observations(
+                    full |= self._runtime.store.save_observations(
                         supervisor, place, seen, heartbeat, wake=where in news_of, rejected=aside
                     )
+        self._tell_full(full)
+
+    def _tell_full(self, full: bool) -> None:
+        """Say once that Redis is full, and once that it has had room for a while: near its limit it is both in turn."""
+        now = self._runtime.clock.monotonic()
+        if full:
+            self._full_until = now + _FULL_FOR
+        self._store_trouble.is_now("maxmemory" if now < self._full_until else "", node=self._node)
 
     async def _asks_forever(self) -> None:
         """Look at once at what an ended action asks for."""

@@ -43,8 +43,26 @@ def connect(settings: Settings, patient: bool = True) -> redis.Redis:
 
 
 def trouble_with(error: Exception) -> str:
-    """Return what an error of Redis means: "full" (maxmemory, noeviction: reads go on, writes do not) or "away"."""
-    return "full" if "OOM command not allowed" in str(error) else "away"
+    """Return what an error of Redis means: "full" (its memory), "disk" (it cannot write its log), or "away".
+
+    In the first two it answers what only reads. The client's texts come with and without Redis' error code.
+    """
+    text = str(error)
+    if "command not allowed when used memory" in text:
+        return "full"
+    return "disk" if "MISCONF" in text else "away"
+
+
+def words_for(error: Exception, shown_url: str) -> str:
+    """Return a sentence for a person about an error of the Redis at `shown_url`: what is wrong, and what to do."""
+    what = {
+        "full": f"has reached its maxmemory and takes no more: {error}. Raise maxmemory, or remove what does not "
+        "belong there; what runs goes on, but nothing new is begun meanwhile (docs/runbooks.md#redis-is-full)",
+        "disk": f"cannot write its log to disk and takes nothing: {error}. Make room on its disk, or see why it fails "
+        "(docs/runbooks.md#redis-cannot-write-to-its-disk)",
+        "away": f"does not answer: {error}",
+    }
+    return f"Redis at {shown_url} {what[trouble_with(error)]}"
 
 
 def check_server(client: redis.Redis, settings: Settings) -> None:
@@ -52,6 +70,6 @@ def check_server(client: redis.Redis, settings: Settings) -> None:
     try:
         version = str(client.info("server")["redis_version"])
     except STORE_ERRORS as error:
-        raise StoreUnreachable(f"Redis at {settings.shown_url} does not answer: {error}") from None
+        raise StoreUnreachable(words_for(error, settings.shown_url)) from None
     if tuple(int(part) for part in version.split(".")[:2]) < MIN_REDIS:
         raise StoreUnreachable(f"Redis at {settings.shown_url} is version {version}: expected 6.2 or newer")

@@ -39,12 +39,18 @@ class StoreCollector(Collector):
         try:
             worlds = list(self._worlds())
             counted = [(name, self._runtime.store.counters(name, world.index.places_used)) for name, world in worlds]
+            used = self._runtime.store.memory_ratio()
         except STORE_ERRORS:
             up.add_metric([], 0)
             yield up
             return
         up.add_metric([], 1)
         yield up
+        memory = GaugeMetricFamily(
+            "supervisor_store_memory_ratio", "Part of its maxmemory that Redis uses; 0 without a limit"
+        )
+        memory.add_metric([], used)
+        yield memory
         yield from _gauges(worlds)
         for counter in COUNTERS:
             yield _counter(counter, counted)

@@ -20,6 +20,7 @@ NAMES = (
     "cancel",
     "node",
     "observe",
+    "read",
     "leave",
     "touch",
     "restore",

@@ -145,6 +145,15 @@ class Store:
         seconds, micros = self.client.time()
         return float(seconds) + float(micros) / 1e6
 
+    def memory_ratio(self) -> float:
+        """Return which part of its maxmemory Redis uses; 0 when it has no limit, or does not tell us. Above 1: full."""
+        try:
+            memory = self.client.info("memory")
+        except redis.ResponseError:
+            return 0.0
+        limit = int(memory.get("maxmemory", 0))
+        return int(memory["used_memory"]) / limit if limit else 0.0
+
     # -- what there is ------------------------------------------------------------------------------------------------
 
     def supervisors(self) -> list[str]:
@@ -154,16 +163,14 @@ class Store:
     def index(self, supervisor: str) -> Index | None:
         """Return what a supervisor has, or None when no fleet was applied for it."""
         keys = self.keys(supervisor)
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.get(keys.settings)
-            pipe.hgetall(keys.index)
-            pipe.hgetall(keys.generations)
-            pipe.get(keys.revision)
-            settings, places, generations, revision = pipe.execute()
-        if settings is None:
+        where = [keys.settings, keys.revision, keys.index, keys.generations]
+        settings, revision, places, generations = self.scripts.run("read", where, [2])
+        if not settings:
             return None
-        numbers = {item: int(number) for item, number in generations.items()}
-        return Index(decode(settings, SupervisorSettings, keys.settings), places, numbers, int(revision or 0))
+        numbers = {item: int(number) for item, number in _pairs(generations)}
+        return Index(
+            decode(settings, SupervisorSettings, keys.settings), dict(_pairs(places)), numbers, int(revision or 0)
+        )
 
     def read(self, kind: type[D], key: str) -> D | None:
         """Return the document at `key`, or None. Raises `BadDocument`."""
@@ -434,7 +441,9 @@ class Store:
 
     def know_node(self, node: str) -> None:
         """Remember that a node exists, whatever fleets name it."""
-        self.client.sadd(key_names.nodes(self.namespace), node)
+        nodes = key_names.nodes(self.namespace)
+        if not self.client.sismember(nodes, node):  # a full Redis refuses even to add what is there
+            self.client.sadd(nodes, node)
 
     def known_nodes(self) -> set[str]:
         """Return the nodes that have ever sent a heartbeat."""
@@ -458,20 +467,23 @@ class Store:
         collector: CollectorDocument,
         wake: bool,
         rejected: Mapping[str, Rejected] = MappingProxyType({}),
-    ) -> None:
+    ) -> bool:
         """Write what a node's collector saw of a place, with its heartbeat; `wake` when a tick should see a change.
 
-        `rejected` are readings that were not believed, by id; what is observed then says so.
+        `rejected` are readings that were not believed, by id; what is observed then says so. Return whether Redis is
+        full: it was written all the same, and the place's history has given way.
         """
         keys = self.keys(supervisor)
         where = [keys.index, keys.collector(collector.node), keys.wake(place), keys.counters(place)]
-        where += [keys.rejected(place), *(keys.observed(place, item) for item in observed)]
+        where += [keys.rejected(place), keys.events(place), *(keys.observed(place, item) for item in observed)]
         texts: list[str | float] = []
         for item, document in observed.items():
             aside = rejected.get(item)
             texts += [item, document.collected_at, encode(document)]
             texts += [aside.reason, aside.text] if aside else ["", ""]
-        self.scripts.run("observe", where, [encode(collector), int(wake), place, CLOCK_STEP, *texts])
+        arguments = [encode(collector), int(wake), place, CLOCK_STEP, *texts]
+        _, full = self.scripts.run("observe", where, arguments)
+        return bool(full)
 
     def wait_for_ask(self, places: Sequence[tuple[str, str]], timeout: float) -> tuple[str, str] | None:
         """Wait until an observation is asked for at one of the (supervisor, place) pairs; return (supervisor, id).
@@ -500,18 +512,21 @@ class Store:
     def counters(self, supervisor: str, places: Iterable[str]) -> dict[str, float]:
         """Return the counters of all places at one moment, added up by field: a worker's go where it goes."""
         total: dict[str, float] = {}
-        with self.client.pipeline(transaction=True) as pipe:
-            for place in (SUPERVISOR, *places):
-                pipe.hgetall(self.keys(supervisor).counters(place))
-            for counted in pipe.execute():
-                for name, value in counted.items():
-                    total[name] = total.get(name, 0.0) + float(value)
+        where = [self.keys(supervisor).counters(place) for place in (SUPERVISOR, *places)]
+        for counted in self.scripts.run("read", where, [0]):
+            for name, value in _pairs(counted):
+                total[name] = total.get(name, 0.0) + float(value)
         return total
 
 
 def _leaving(keys: Keys, place: str, worker_id: str) -> list[str]:
     """Return the keys of a place that a worker takes along or leaves behind, as leave.lua takes them."""
     return [keys.counters(place), *(getattr(keys, kind)(place, worker_id) for kind in WORKER_KINDS)]
+
+
+def _pairs(flat: Sequence[str]) -> Iterable[tuple[str, str]]:
+    """Return the fields of a hash, as a script returns it, with their values."""
+    return zip(flat[::2], flat[1::2], strict=True)
 
 
 def _heartbeat(text: str | None, kind: type[D], key: str) -> D | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from supervisor.connection import STORE_ERRORS, check_server
+from supervisor.connection import STORE_ERRORS, check_server, words_for
 from supervisor.errors import NotFound, StoreUnreachable
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
@@ -82,6 +82,6 @@ def with_session(function: F) -> F:
         try:
             return function(session, *args, **kwargs)
         except STORE_ERRORS as error:
-            raise StoreUnreachable(f"Redis at {session.settings.shown_url} does not answer: {error}") from None
+            raise StoreUnreachable(words_for(error, session.settings.shown_url)) from None
 
     return cast("F", command)

@@ -10,6 +10,7 @@
 --                            cancel = {token, reason}: the action in progress under that token is asked to give up
 --                            claim.token: the last token the plan saw ('' = none); claim.generation: of desired
 -- Returns {'applied', per item: token | '' (nothing claimed) | 'refused:<why>'} or {'refused:tick'}
+local full = even_when_full(KEYS[1], KEYS[5])
 local us = now_us(ARGV[1])
 local now = seconds(us)
 local tick = my_tick(KEYS[1], ARGV[2], now)
@@ -31,6 +32,7 @@ local held = (tick.hold_until or 0) > now -- Redis may have lost leases: who hol
 
 local function claim(keys, id, wanted)
   if held then return 'refused:hold_off' end
+  if full then return 'refused:full' end -- its message would not be taken either
   local lease = load(keys[1])
   if lease and lease.stage ~= 'free' then return 'refused:in_progress' end
   if (lease and lease.token or '') ~= wanted.token then return 'refused:token' end

@@ -4,6 +4,7 @@
 --       8 action
 -- Returns {'begun', now}; {'discarded', why}, which is counted and told; or {'discarded', 'hold_off'}, which is not: ask again.
 -- Redis may have lost that it was begun by somebody else, who has until the end of the hold-off to say so.
+even_when_full(KEYS[1], KEYS[3])
 local now = seconds(now_us(ARGV[1]))
 local lease = load(KEYS[1])
 local function discard(why)

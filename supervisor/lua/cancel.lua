@@ -2,6 +2,7 @@
 -- KEYS  1 lease  2 counters  3 events  4 asks  5 wake
 -- ARGV  1 now ('' = Redis')  2 token ('' = whatever is in progress)  3 reason  4 1 to free a running lease at once
 -- Returns 'cancelled' (freed), 'asked' or 'nothing' (no such action in progress)
+even_when_full(KEYS[1], KEYS[3])
 local now = seconds(now_us(ARGV[1]))
 local lease = load(KEYS[1])
 if not lease or lease.stage == 'free' or (ARGV[2] ~= '' and lease.token ~= ARGV[2]) then return 'nothing' end

@@ -3,6 +3,7 @@
 -- ARGV  1 now ('' = Redis')  2 token  3 action_id  4 runner  5 outcome  6 detail
 --       7 '' when the execution itself says so; its executor for it: 'gone', or 'killed' when the action killed its process
 -- Returns 'ended' (also to a repeated call by the same runner) or 'refused'
+even_when_full(KEYS[1], KEYS[3])
 local now = seconds(now_us(ARGV[1]))
 local lease = load(KEYS[1])
 local mine = lease and lease.token == ARGV[2] and lease.action_id == ARGV[3] and lease.runner == ARGV[4]

@@ -2,6 +2,7 @@
 -- KEYS  1 tick (string)  2 counters (hash)
 -- ARGV  1 now ('' = Redis')  2 tick id  3 report as text (JSON, stored as it is), then per skip reason: name, number
 -- Returns 1, or 0 when another tick has taken over.
+even_when_full(KEYS[1])
 local now = seconds(now_us(ARGV[1]))
 local tick = load(KEYS[1])
 if not tick or tick.id ~= ARGV[2] then return 0 end

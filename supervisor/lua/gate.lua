@@ -4,6 +4,7 @@
 -- ARGV  1 now ('' = Redis')  2 tick id  3 tick lease in s  4 tick_interval in s  5 debounce after a wake in s
 --       6 hold-off in s  7 1 if a mirror on disk says that there was a fleet before  8 1 if the caller saw the clock step
 -- Returns {'started' | 'held' | 'early', now, why a hold-off began or ''}
+even_when_full(KEYS[1], KEYS[3])
 local us = now_us(ARGV[1])
 local now = seconds(us)
 local tick = load(KEYS[1])

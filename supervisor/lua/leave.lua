@@ -6,6 +6,7 @@
 -- ARGV  1 now ('' = Redis')  2 worker id  3 generation that was decided on  4 tick id ('' = nobody's)  5 the place it leaves
 --       6 the place it goes to ('' = none), 7 its identity and 8 its desired there, then its fields of counters
 -- Returns 1, or 0 when it stays: its desired has changed, it acts, or the tick lease is not that tick's any more
+even_when_full(KEYS[4], KEYS[5])
 local us = now_us(ARGV[1])
 local now = seconds(us)
 local id, to = ARGV[2], ARGV[6]

@@ -2,6 +2,7 @@
 -- KEYS  1 node
 -- ARGV  1 now ('' = Redis')  2 NodeDocument as JSON without `at`  3 seconds without a heartbeat after which a name is free
 -- Returns 'ok' or the host that has the name
+even_when_full(KEYS[1])
 local now = seconds(now_us(ARGV[1]))
 local mine = cjson.decode(ARGV[2])
 local theirs = load(KEYS[1])

@@ -1,12 +1,13 @@
 -- Write what a collector saw of a place, with its heartbeat. What is not (any more) at that place is left out.
 -- An observation of the future is rejected, and one that is older than what is stored, unless that is of the future
 -- itself: then Redis' clock was set back. What is rejected is counted, and the last of a place kept aside.
--- KEYS  1 index (hash)  2 collector (string)  3 wake (string)  4 counters (hash)  5 rejected (string), then the observed
---       document of each item
+-- KEYS  1 index (hash)  2 collector (string)  3 wake (string)  4 counters (hash)  5 rejected (string)  6 events (stream),
+--       then the observed document of each item
 -- ARGV  1 now ('' = Redis')  2 CollectorDocument  3 1 to wake the tick  4 place  5 s by which a time may be ahead, then
 --       per item: id, collected_at, document, and of a reading that the collector did not believe, for which the document
 --       stands: reason, text ('' and '' otherwise)
--- Returns the number of documents written
+-- Returns the number of documents written, and 1 if Redis is full: then the place's history has given way to them
+local full = even_when_full(KEYS[2], KEYS[6])
 local now = seconds(now_us(ARGV[1]))
 local latest = now + tonumber(ARGV[5])
 
@@ -23,8 +24,8 @@ local function stored_at(key)
 end
 
 local written = 0
-for i = 6, #KEYS do
-  local at = 6 + (i - 6) * 5
+for i = 7, #KEYS do
+  local at = 6 + (i - 7) * 5
   local id, collected_at, document, reason, text = unpack(ARGV, at, at + 4)
   if redis.call('HGET', KEYS[1], id) == ARGV[4] then
     if reason ~= '' then reject(id, reason, text) end
@@ -40,4 +41,4 @@ for i = 6, #KEYS do
 end
 redis.call('SET', KEYS[2], ARGV[2])
 if ARGV[3] == '1' then redis.call('SET', KEYS[3], '1', 'EX', 60) end
-return written
+return {written, full and 1 or 0}

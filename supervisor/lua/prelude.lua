@@ -42,7 +42,21 @@ local function hold_off(tick, now, seconds)
   tick.run_id, tick.data_since, tick.hold_until = run_id(), now, now + seconds
 end
 
-local function event(stream, fields) redis.call('XADD', stream, 'MAXLEN', '~', 10000, '*', unpack(fields)) end
+local events_kept = 10000
+
+local function event(stream, fields) redis.call('XADD', stream, 'MAXLEN', '~', events_kept, '*', unpack(fields)) end
+
+-- even_when_full(key, streams…): let this script write though Redis has reached maxmemory, and tell whether it has. What
+-- holds, ends and sees goes on then; history gives way: each stream keeps its newest 1,000 events. Redis asks for room at
+-- a script's first write alone, and not when that takes none; so the others are done wholly or, refused there, not at all.
+local function even_when_full(key, ...)
+  local tried = redis.pcall('SETRANGE', key, 0, '') -- writes nothing, but may be refused
+  if type(tried) ~= 'table' or not string.find(tried.err or '', 'OOM', 1, true) then return false end
+  redis.call('PERSIST', key) -- the first write, and one that takes no room: nothing here has a TTL but wake
+  events_kept = 1000
+  for _, stream in ipairs({...}) do redis.call('XTRIM', stream, 'MAXLEN', '~', events_kept) end
+  return true
+end
 
 local function count(counters, field, by) redis.call('HINCRBY', counters, field, by or 1) end
 

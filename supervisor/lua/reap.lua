@@ -3,6 +3,7 @@
 -- ARGV  1 now ('' = Redis')  2 token that was seen past its deadline  3 tick id ('' = nobody's)
 --       4 seconds ahead beyond which a deadline is of another time: Redis' clock was set back since
 -- Returns 1, or 0 when the lease has moved on meanwhile, the tick lease is not that tick's any more, or in a hold-off.
+even_when_full(KEYS[1], KEYS[3])
 local now = seconds(now_us(ARGV[1]))
 local lease = load(KEYS[1])
 if not lease or lease.token ~= ARGV[2] or lease.stage == 'free' then return 0 end

@@ -5,6 +5,7 @@
 --       runner, timeout, begun_ago (s since its process took it up)}
 -- Returns per lease: 'renewed', 'queued' (not begun yet: nothing to renew), 'recreated', 'ended' (by this very execution,
 -- whose executor has not seen it yet) or 'lost'
+if #KEYS > 0 then even_when_full(KEYS[1]) end
 local now = seconds(now_us(ARGV[1]))
 local ttl = tonumber(ARGV[2])
 local BEGINS_WITHIN = 3 -- s after which a process that works on an action must have begun it: the begin was lost

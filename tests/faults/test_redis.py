@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -94,6 +95,14 @@ def test_f9_a_frozen_redis(make_plant: MakePlant, scale: Scale, report: Report, 
     assert took <= CONSUMING_WITHIN
 
 
+def oldest_look(plant: Plant) -> float:
+    """Return the age in seconds of the oldest observation of a worker."""
+    index = plant.store.index(SUPERVISOR)
+    assert index is not None
+    found = [texts["observed"] for _, _, texts in plant.store.read_worker(SUPERVISOR, index.workers)]
+    return plant.store.now() - min(json.loads(text)["collected_at"] for text in found if text is not None)
+
+
 @pytest.mark.slow
 def test_f10_a_full_redis(make_plant: MakePlant, scale: Scale, report: Report) -> None:
     plant = make_plant(BUSY)
@@ -107,6 +116,7 @@ def test_f10_a_full_redis(make_plant: MakePlant, scale: Scale, report: Report) -
             with pytest.raises(redis.ResponseError, match="maxmemory"):
                 client.set("more", "1")
             plant.let_pass(LEASE_TTL + 3)
+            assert oldest_look(plant) < 2 * plant.shape.observation_interval + 1  # I6, while Redis is full
             client.config_set("maxmemory", "0")
             took.append(plant.wait_all_act())
     report("F10", n=len(took), all_act_max=max(took))
@@ -116,6 +126,9 @@ def test_f10_a_full_redis(make_plant: MakePlant, scale: Scale, report: Report) -
     assert all(piece.alive for piece in plant.pieces.values())
     for lease in plant.leases().values():
         assert (lease.token, lease.action_id) != ("", "")
+    for node in plant.shape.nodes:
+        told = [line for line in plant.pieces[node].said().splitlines() if '"event": "store.full"' in line]
+        assert 1 <= len(told) <= scale(1, 10), told
 
 
 @pytest.mark.slow

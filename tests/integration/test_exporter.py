@@ -12,16 +12,18 @@ from supervisor.metrics import COUNTERS, HISTOGRAMS
 from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, worker
 
+OF_REDIS = ("supervisor_up", "supervisor_store_memory_ratio")
+
 
 def scrape(plant: Plant) -> dict[tuple[str, ...], float]:
-    """Return every sample by its name and its labels' values, but for the supervisor's, which all but one carry."""
+    """Return every sample by its name and its labels' values, but for the supervisor's, which all but two carry."""
     registry = CollectorRegistry()
     registry.register(StoreCollector(plant.runtime))
     found = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
             labels = dict(sample.labels)
-            assert sample.name == "supervisor_up" or labels.pop("supervisor") == NAME
+            assert sample.name in OF_REDIS or labels.pop("supervisor") == NAME
             found[sample.name, *(labels[name] for name in sorted(labels))] = sample.value
     return found
 

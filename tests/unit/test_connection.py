@@ -13,6 +13,8 @@ from supervisor.connection import trouble_with
     [
         (redis.OutOfMemoryError("OOM command not allowed when used memory > 'maxmemory'."), "full"),
         (redis.ResponseError("Error running script (call to f_1): -OOM command not allowed when used memory"), "full"),
+        (redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), "full"),  # as redis-py has it
+        (redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), "disk"),
         (redis.ConnectionError("Connection refused"), "away"),
         (ConnectionResetError("reset"), "away"),
     ],
