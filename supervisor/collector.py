@@ -12,7 +12,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -109,7 +109,7 @@ class Collector:
         self._unsaved: dict[tuple[str, str], dict[str, Reading]] = {}
         self._news: set[tuple[str, str]] = set()
         self._asked: set[tuple[str, str]] = set()
-        self._away = False
+        self._failing: set[str] = set()
         self._clock_trouble = Trouble(
             log,
             "node.clock_skew",
@@ -177,20 +177,23 @@ class Collector:
                     self._start_look(*key, self._guests.pop(key))
             await asyncio.sleep(0.05)
 
-    async def _guarded(self, call: object) -> None:
-        """Run a blocking call on the store in a thread; say once that Redis went away, and once that it is back."""
+    async def _guarded(self, call: Callable[[], None]) -> None:
+        """Run a blocking call on the store in a thread; say once that Redis went away, and once that it is back.
+
+        It is back when all calls succeed: one whose disk or memory is full still answers those that only read.
+        """
         try:
-            await asyncio.to_thread(call)  # type: ignore[arg-type]  # a plain callable without arguments
+            await asyncio.to_thread(call)
         except STORE_ERRORS as error:
-            if not self._away:
+            if not self._failing:
                 fields = {"node": self._node, "reason": trouble_with(error), "error": str(error)}
                 log.warning("The store does not answer", event_name="store.away", **fields)
-            self._away = True
+            self._failing.add(call.__name__)
             await asyncio.sleep(0.5)
             return
-        if self._away:
+        if self._failing == {call.__name__}:
             log.info("The store answers again", event_name="store.back", node=self._node)
-        self._away = False
+        self._failing.discard(call.__name__)
 
     def _read(self) -> None:
         """Read the index and the documents of what is to be observed here."""

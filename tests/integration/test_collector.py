@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
 
 from supervisor.breaker import Breaker
+from supervisor.logs import configure
 from supervisor.model import Check, ChildObserved, ChildSpec, CollectorDocument
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.store import Store, encode
@@ -165,3 +168,26 @@ def test_settings_that_cannot_be_read_do_not_end_the_observation_of_what_is_know
             lambda: observed(runtime, "flow-1").collected_at > damaged_at + 2,
             "a look after the settings were damaged",
         )
+
+
+def test_a_redis_that_answers_reads_and_refuses_writes_is_said_once_with_the_reason(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime.store.apply_fleet(fleet(worker("flow-1"), observation_interval=0.1))
+    configure("json", "info")
+    refused: list[int] = []
+
+    def full(*_: object, **__: object) -> bool:
+        refused.append(1)
+        raise redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+
+    with Observing(runtime):
+        wait_for_looks(runtime, "flow-1", 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime.store, "save_observations", full)
+            # a read of what is placed here comes once a second, and succeeds
+            wait_until(lambda: len(refused) >= 5, "five writes to be refused")
+        wait_for_looks(runtime, "flow-1", 2)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [(line["level"], line["event"], line.get("reason")) for line in lines if line["event"].startswith("store.")]
+    assert told == [("warning", "store.away", "disk"), ("info", "store.back", None)]
