@@ -9,7 +9,7 @@ PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,worker
 	supervisor/breaker.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
 	supervisor/metrics.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py
 
-.PHONY: help run test test-all test-faults lint format diagrams check-lock lock clean
+.PHONY: help run test test-all test-faults soak mutation lint format diagrams check-lock lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,6 +49,12 @@ test-all: $(VENV)/.dev ## All tests but the fault tests, with coverage
 
 test-faults: $(VENV)/.dev ## Fault tests at full counts, hours long; figures in .faults/figures.jsonl
 	FAULTS=full $(BIN)/pytest tests/faults -m fault --timeout 0
+
+soak: $(VENV)/.dev ## Random faults for MINUTES (20), by a seed (FAULTS_SEED)
+	SOAK_MINUTES=$(or $(MINUTES),20) $(BIN)/pytest tests/faults/test_soak.py --timeout 0
+
+mutation: $(VENV)/.dev ## See that a fault test fails without the fence, and without the gate after an action's end
+	$(BIN)/python -m tests.faults.mutate
 
 lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ from tests.faults import checker
 from tests.faults.checker import percentile
 from tests.faults.conftest import Scale
 from tests.faults.harness import Plant, Shape, now
+from tests.faults.stock import VISIBILITY, Stock
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.fault]
@@ -66,6 +68,23 @@ def test_f1_s23_killed_executors_of_floating_workers(make_plant: MakePlant, scal
     figures = {"p50": percentile(found, 0.5), "p99": percentile(found, 0.99), "max": max(found)}
     report("F1", kills=kills, n=len(found), **figures, **versions())
     assert figures["p99"] <= RECOVERED_WITHIN
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_f1_plain_celery_killed_in_the_same_way(tmp_path: Path, scale: Scale, seed: int, report: Report) -> None:
+    """For comparison alone: what plain Celery with acks_late does, killed as ours is."""
+    stock = Stock(tmp_path / "stock", seed)
+    found: list[float | None] = []
+    try:
+        for kill in range(scale(1, 10)):
+            found += stock.kill_one(6 * kill, 150)
+    finally:
+        stock.close()
+    back = [seconds for seconds in found if seconds is not None]
+    assert back
+    figures = {"p50": percentile(back, 0.5), "p99": percentile(back, 0.99), "max": max(back)}
+    report("F1 plain Celery", n=len(found), never=found.count(None), visibility=VISIBILITY, **figures, **versions())
 
 
 @pytest.mark.slow

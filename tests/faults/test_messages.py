@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,10 +27,11 @@ def is_publication(command: Command) -> bool:
 
 @dataclass
 class Doubling:
-    """Sends each message two to five times, in any order, and older ones again."""
+    """Sends each message two to five times, in any order, and older ones again, the worker's last one often first."""
 
     random: random.Random
     sent: list[bytes] = field(default_factory=list)
+    last: dict[bytes, bytes] = field(default_factory=dict)
     copies: int = 0
 
     def __call__(self, command: Command) -> Command:
@@ -39,9 +41,21 @@ class Doubling:
         messages = [message for message in command[2:] for _ in range(self.random.randint(2, 5))]
         messages += self.random.sample(self.sent, min(len(self.sent), 3))
         self.random.shuffle(messages)
+        for message in command[2:]:
+            worker = worker_of(message)
+            if worker in self.last and self.random.random() < 0.5:
+                messages.insert(0, self.last[worker])
+            self.last[worker] = message
         self.sent += command[2:]
         self.copies += len(messages) - len(command[2:])
         return [*command[:2], *messages]
+
+
+def worker_of(message: bytes) -> bytes:
+    """Return the worker that a message in its queue is for: its lease travels in a header."""
+    found = re.search(rb'"worker_id": "([^"]+)"', message)
+    assert found is not None, message
+    return found.group(1)
 
 
 @dataclass
@@ -76,6 +90,9 @@ def test_f17_doubled_and_reordered_messages_have_one_effect_per_token(make_plant
 
     assert plant.violations() == []
     assert doubling.copies >= len(doubling.sent) > 0
+    # nothing was lost, so an action without an effect was decided on an observation older than the action before it
+    ended = [event["worker_id"] for event in plant.events("action.ended") if event["outcome"] == "success"]
+    assert sorted(ended) == sorted(line["worker"] for line in plant.begun())
 
 
 @pytest.mark.slow
