@@ -56,8 +56,8 @@ def not_before(worker_id: str, status: Status, lease: Lease | None, jitter: floa
     A time from before the clock was set back says nothing of how long ago it was; nobody waits for it.
     """
     failures = failures_of(status, lease)
-    ended = lease.ended_at if lease is not None else None
-    after_failure = _due(ended or 0.0, failures, jitter, worker_id, now)
+    over = lease.deadline if lease is not None else 0.0
+    after_failure = _due(over, failures, jitter, worker_id, now)
     return max(after_failure, _due(status.died_at, status.early_exits, jitter, worker_id, now))
 
 

@@ -134,7 +134,9 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
 
     `token` is text: microseconds exceed what JSON numbers carry through Lua. `timeout` is the action's run time in
     seconds. `failures` counts actions in a row that ended in error, timeout or loss; `kills` those in a row that killed
-    their pool process. `cancel` says why a running action has been asked to give up.
+    their pool process; of those whose executor vanished only the first counts as a failure, as they say nothing of the
+    worker. `deadline` of a free lease is when its action was over: its end, or for a lost one the deadline it missed,
+    which is before `ended_at`, when that was found. `cancel` says why a running action has been asked to give up.
     """
 
     worker_id: str

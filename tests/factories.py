@@ -62,7 +62,8 @@ def make_lease(*, stage: Stage = Stage.FREE, now: float = NOW, **changes: Any) -
         outcome="success" if stage is Stage.FREE else "",
         ended_at=now - 60 if stage is Stage.FREE else None,
     )
-    return msgspec.structs.replace(lease, **changes)
+    over = {"deadline": changes["ended_at"]} if changes.get("ended_at") is not None else {}
+    return msgspec.structs.replace(lease, **{**over, **changes})
 
 
 def make_view(*subjects: Subject, **changes: Any) -> View:

@@ -85,7 +85,7 @@ local function free(keys, lease, now, outcome, detail, killed)
   lease.outcome = outcome
   lease.detail = detail
   lease.ended_at = now
-  lease.deadline = now
+  lease.deadline = math.min(lease.deadline, now)
   if outcome == 'success' then lease.failures = 0
   elseif outcome ~= 'cancelled' and outcome ~= 'discarded' then lease.failures = (lease.failures or 0) + 1 end
   if killed then lease.kills = (lease.kills or 0) + 1

@@ -13,5 +13,7 @@ if ARGV[3] ~= '' then
   if not tick or (tick.hold_until or 0) > now then return 0 end
 end
 local where = lease.stage == 'queued' and 'never begun by any executor' or 'lease ran out on ' .. (lease.executor or '?')
+-- An executor that is gone says nothing of the worker: it waits once, but no longer for every executor lost in a row
+lease.failures = math.max(0, (lease.failures or 0) - 1)
 free(KEYS, lease, now, 'lost', where)
 return 1

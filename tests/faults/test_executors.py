@@ -16,7 +16,7 @@ from supervisor.model import LEASE_TTL
 from tests.faults import checker
 from tests.faults.checker import percentile
 from tests.faults.conftest import Scale
-from tests.faults.harness import Plant, Shape, now
+from tests.faults.harness import Plant, Shape, now, shaped
 from tests.faults.stock import VISIBILITY, Stock
 from tests.waiting import wait_until
 
@@ -25,6 +25,7 @@ MakePlant = Callable[[Shape], Plant]
 Report = Callable[..., None]
 TICK = 1.0
 RECOVERED_WITHIN = LEASE_TTL + 2 * TICK + 1.0  # seconds from a kill until the floating worker's action runs elsewhere
+PATIENT = 'quarantine_window = "1s"'  # so many losses in so short a time would be put into quarantine
 WAVE = 50.0  # seconds in which everything that a kill has cut off has to be acted on again, or it never will
 
 
@@ -53,7 +54,8 @@ def test_f1_s23_killed_executors_of_floating_workers(make_plant: MakePlant, scal
     """S23: what ran on a killed executor runs again elsewhere within lease + 2 ticks + 1 s, and never twice at once."""
     nodes = tuple(f"edge-{number}" for number in range(1, scale(3, 8) + 1))
     shape = Shape(nodes=nodes, processes=0, floating=scale(4, 40), effect=(2.0, 4.0), life=scale(0.5, 12.0))
-    plant = make_plant(shape)
+    # 40 looks a second are too many for 2 cores
+    plant = make_plant(shaped(shape, observation_interval=scale(1.0, 5.0), supervisor_table=PATIENT))
     plant.start()
     kills = 0
     found: list[float] = []
@@ -90,22 +92,32 @@ def test_f1_plain_celery_killed_in_the_same_way(tmp_path: Path, scale: Scale, se
 @pytest.mark.slow
 def test_f1_s23_killed_executors_of_bound_workers(make_plant: MakePlant, scale: Scale, report: Report) -> None:
     """S23: what is bound to a node runs again there, on its restarted executor."""
-    plant = make_plant(Shape(processes=2, bound=4, effect=(2.0, 4.0), life=0.5))
+    plant = make_plant(Shape(processes=2, bound=4, effect=(2.0, 4.0), life=0.5, supervisor_table=PATIENT))
     plant.start()
-    for _ in range(scale(2, 20)):
+    kills = 0
+    found: list[float] = []
+    while kills < scale(2, 20) or not found:
         kill_wave(plant, 1)
-    found = [recovery.seconds for recovery in checker.recoveries(plant.journal()) if recovery.seconds is not None]
+        kills += 1
+        found = [r.seconds for r in checker.recoveries(plant.journal()) if r.seconds is not None]
     plant.settle(90)
 
     assert plant.violations() == []
-    report("F1 bound", n=len(found), p50=percentile(found, 0.5), max=max(found))
+    report("F1 bound", kills=kills, n=len(found), p50=percentile(found, 0.5), max=max(found))
 
 
 @pytest.mark.slow
 def test_f1_killed_hosts(make_plant: MakePlant, scale: Scale, report: Report) -> None:
     """A power cut takes the collector too; what it observed is observed elsewhere once the node is away (15 s)."""
     plant = make_plant(
-        Shape(nodes=("edge-1", "edge-2", "edge-3"), processes=3, floating=6, effect=(2.0, 4.0), life=1.0)
+        Shape(
+            nodes=("edge-1", "edge-2", "edge-3"),
+            processes=3,
+            floating=6,
+            effect=(2.0, 4.0),
+            life=1.0,
+            supervisor_table=PATIENT,
+        )
     )
     plant.start()
     for _ in range(scale(1, 20)):

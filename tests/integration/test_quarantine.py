@@ -187,7 +187,7 @@ def test_actions_that_nobody_begins_back_off_but_quarantine_nobody(plant: Plant)
     lease, status = plant.lease(), plant.status("flow-1")
     assert lease is not None
     assert status is not None
-    assert (lease.outcome, lease.failures, status.failed_at, status.quarantined_for) == ("lost", 6, (), "")
+    assert (lease.outcome, lease.failures, status.failed_at, status.quarantined_for) == ("lost", 1, (), "")
 
 
 def test_a_quarantined_worker_can_be_stopped(plant: Plant) -> None:

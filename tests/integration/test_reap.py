@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from actions.model import Outcome
+from supervisor.failures import not_before
 from supervisor.model import Stage
 from tests.factories import NOW
 from tests.integration.plant import NAME, NODE, Plant
+from workers.model import Status
 
 
 def reap(plant: Plant, token: str) -> bool:
@@ -22,7 +24,7 @@ def test_a_queued_lease_is_reaped_after_its_deadline_counted_once_and_told(plant
     assert reap(plant, grant.token) is True
     now = NOW + 31.5
     detail = "never begun by any executor"
-    lost = {"stage": Stage.FREE, "outcome": "lost", "detail": detail, "ended_at": now, "deadline": now, "failures": 1}
+    lost = {"stage": Stage.FREE, "outcome": "lost", "detail": detail, "ended_at": now, "failures": 1}
     assert plant.lease() == msgspec.structs.replace(lease, **lost)
     assert plant.counters() == {
         "supervisor_actions_enqueued_total|flow-1|start": "1",
@@ -83,3 +85,13 @@ def test_where_there_is_no_lease_nothing_is_reaped(plant: Plant) -> None:
     before = plant.dump()
     assert reap(plant, "1") is False
     assert plant.dump() == before
+
+
+def test_executors_lost_in_a_row_make_a_worker_wait_no_longer_than_the_first(plant: Plant) -> None:
+    for number in range(3):
+        grant = plant.running(action_id=f"a{number}")
+        plant.clock.advance(10.5)
+        assert reap(plant, grant.token) is True
+    lease, status = plant.lease(), Status(state="", since=0.0)
+    assert lease is not None
+    assert not_before("flow-1", status, lease, 0.0, plant.store.now()) == NOW + 35.0
