@@ -39,13 +39,14 @@ run: $(VENV)/.run ## Run the demo fleet here, in the foreground; Ctrl-C stops ev
 	@exec $(BIN)/fsmctl up --fleet $(FLEET)
 
 test: $(VENV)/.dev ## Unit, integration and short live tests, on a real Redis and real Celery
-	$(BIN)/pytest -m "not slow and not fault"
+	$(BIN)/pytest -m "not slow"
 
-test-all: $(VENV)/.dev ## All tests but the fault tests, with coverage
+test-all: $(VENV)/.dev ## All tests, fault tests at short counts, with coverage
 	$(BIN)/coverage erase
 	$(BIN)/pytest -m "not fault" --cov --cov-report=
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include=$(PURE) --fail-under=100
+	$(BIN)/pytest tests/faults -n 2
 
 test-faults: $(VENV)/.dev ## Fault tests at full counts, hours long; figures in .faults/figures.jsonl
 	FAULTS=full $(BIN)/pytest tests/faults -m fault --timeout 0

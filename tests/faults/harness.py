@@ -565,10 +565,11 @@ class Plant:
         return worker in self.in_progress()
 
     def events(self, name: str | None = None) -> list[dict[str, str]]:
-        """Return the events in the store, oldest first, of one kind or all."""
+        """Return the events in the store, oldest first, of one kind or all; `time` is Redis', epoch seconds."""
         index = self.store.index(SUPERVISOR)
         assert index is not None
-        found = [fields for _, fields in self.store.events(SUPERVISOR, sorted({*index.nodes, "pool"}), 100_000)]
+        stored = self.store.events(SUPERVISOR, sorted({*index.nodes, "pool"}), 100_000)
+        found = [{**fields, "time": str(int(number.partition("-")[0]) / 1000)} for number, fields in stored]
         return [fields for fields in found if name in (None, fields["event"])]
 
     def counter(self, prefix: str) -> float:

@@ -69,7 +69,7 @@ class Proxy:
         self._call(self._reset())
 
     async def _reset(self) -> None:
-        for writer in list(self._open):
+        for writer in [one for one in self._open if not one.is_closing()]:
             one = writer.get_extra_info("socket")
             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
