@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from supervisor.backoff import delay
-from supervisor.model import Lease
+from supervisor.model import FLAP_WINDOW, Lease
 from workers.model import Document
 
 PERSISTENT_FROM = 3  # attempts; SPEC 4.2
@@ -42,12 +42,15 @@ class Breaker(Document, frozen=True, kw_only=True):
     """The circuit of a supervisor. `opened_at`: start of the current or last open period, None if there was none.
 
     `generation` grows with every change of `state`, so that what was decided under another circuit can be told.
+    `failed_at`: when a check was last seen failed. `flapping`: it opened within the flap window after it had closed.
     """
 
     state: Literal["closed", "open"] = "closed"
     generation: int = 0
     opened_at: float | None = None
     closed_at: float | None = None
+    failed_at: float = 0.0
+    flapping: bool = False
     reason: str = ""
     children: dict[str, Recovery] = {}
     escalated: bool = False
@@ -130,24 +133,28 @@ def step(
     max_attempts: int,
     now: float,
     not_before: float = 0.0,
+    flap_window: float = FLAP_WINDOW,
 ) -> Decision:
     """Return what the circuit does about this tick's verdicts.
 
     `restarts` holds each child's last restart, `graces` its start_grace in seconds. None starts before `not_before`.
+    A check that swings from failed to passed and back closes nothing for `flap_window` seconds, see `_may_swing_back`.
     """
     failed = {name: verdict.detail for name, verdict in verdicts.items() if verdict.state == "failed"}
     said = [Said(Notice.CHECK_FAILED, name, {"error": detail}) for name, detail in failed.items()]
-    if not failed and (not breaker.is_open or _pending(breaker, verdicts)):
+    waits = _pending(breaker, verdicts) or _may_swing_back(breaker, restarts, flap_window, now)
+    if not failed and (not breaker.is_open or waits):
         if breaker.is_open:
             said += _heartbeat(breaker, restarts, graces, max_attempts, now)
         return Decision(breaker, (), tuple(said))
     if not failed:
         return _close(breaker, now)
     if not breaker.is_open:
-        breaker = _open(breaker, failed, now)
+        breaker = _open(breaker, failed, flap_window, now)
         values: Values = {"error": breaker.reason, "retry_attempt": 0, "backoff_delay": delay(1)}
         said.append(Said(Notice.OPENED, next(iter(failed)), values))
     else:
+        breaker = msgspec.structs.replace(breaker, failed_at=now)
         said += _heartbeat(breaker, restarts, graces, max_attempts, now)
     if now < not_before:
         return Decision(breaker, (), tuple(said))
@@ -159,9 +166,32 @@ def _pending(breaker: Breaker, verdicts: Mapping[str, Verdict]) -> bool:
     return any(name in verdicts and verdicts[name].state != "ok" for name in breaker.children)
 
 
-def _open(breaker: Breaker, failed: Mapping[str, str], now: float) -> Breaker:
-    reason = "; ".join(f"{name}: {detail}" for name, detail in failed.items())
-    return Breaker(state="open", generation=breaker.generation + 1, opened_at=now, reason=reason)
+def _may_swing_back(breaker: Breaker, restarts: Mapping[str, Lease | None], flap_window: float, now: float) -> bool:
+    """Tell whether checks that pass may be one swing of a check that flaps.
+
+    Not so once they have passed for all of the flap window; nor when every child that failed has been restarted since,
+    unless a circuit that was closed on such grounds opened again at once.
+    """
+    if not 0 <= now - breaker.failed_at < flap_window:
+        return False
+    return breaker.flapping or not all(_was_restarted(restarts.get(name), breaker) for name in breaker.children)
+
+
+def _was_restarted(last: Lease | None, breaker: Breaker) -> bool:
+    if last is None or last.in_progress or last.outcome != "success":
+        return False
+    return (last.ended_at or 0.0) >= (breaker.opened_at or 0.0)
+
+
+def _open(breaker: Breaker, failed: Mapping[str, str], flap_window: float, now: float) -> Breaker:
+    return Breaker(
+        state="open",
+        generation=breaker.generation + 1,
+        opened_at=now,
+        failed_at=now,
+        flapping=breaker.closed_at is not None and 0 <= now - breaker.closed_at < flap_window,
+        reason="; ".join(f"{name}: {detail}" for name, detail in failed.items()),
+    )
 
 
 def _close(breaker: Breaker, now: float) -> Decision:
@@ -170,6 +200,7 @@ def _close(breaker: Breaker, now: float) -> Decision:
         state="closed",
         generation=breaker.generation + 1,
         closed_at=now,
+        flapping=False,
         reason="all checks pass",
         children={},
         escalated=False,

@@ -16,6 +16,7 @@ import msgspec
 from supervisor.errors import UsageError
 from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
 from supervisor.model import (
+    FLAP_WINDOW,
     QUARANTINE_AFTER,
     QUARANTINE_FOR,
     QUARANTINE_WINDOW,
@@ -56,6 +57,7 @@ class _Supervisor(_Table, frozen=True, kw_only=True):
     quarantine_after: Annotated[int, msgspec.Meta(ge=1, le=MAX_FAILURES)] = QUARANTINE_AFTER
     quarantine_window: Duration = Duration(QUARANTINE_WINDOW)
     quarantine_for: Duration = Duration(QUARANTINE_FOR)
+    flap_window: Duration = Duration(FLAP_WINDOW)
 
 
 class _Group(_Table, frozen=True, kw_only=True):
@@ -326,6 +328,7 @@ class _Reader:
             quarantine_after=table.quarantine_after,
             quarantine_window=float(table.quarantine_window),
             quarantine_for=float(table.quarantine_for),
+            flap_window=float(table.flap_window),
             source=str(self.path),
         )
 

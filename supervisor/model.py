@@ -15,6 +15,7 @@ TICK_DEBOUNCE = 0.05  # seconds after the last start before a wake flag may star
 LEASE_TTL = 10.0  # seconds; SPEC 4.3
 QUEUED_TTL = 30.0  # seconds; SPEC 4.3
 NODE_AWAY_AFTER = 15.0  # seconds without a heartbeat; SPEC 4.4
+FLAP_WINDOW = 10.0  # seconds; SPEC 4.2
 HOLD_OFF = LEASE_TTL / 3 + 1.0  # seconds without claims after Redis may have lost data: renewals come first; SPEC 4.3
 CLOCK_STEP = 1.0  # seconds by which Redis' clock may differ from what was expected; more is a step
 CLOCK_SKEW = 1.0  # seconds by which a node's clock may differ from Redis' before that is told; SPEC 4.4
@@ -48,6 +49,7 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     `groups`: the most actions that may be in progress in a group at once, by name. `backoff_jitter`: the fraction by
     which a backoff is prolonged at most, so that workers which failed together do not come back together.
     `quarantine_after` failures of a worker within `quarantine_window` quarantine it for `quarantine_for`, doubling.
+    `flap_window`: how long checks that failed have to pass before the circuit closes, if nothing else mended them.
     """
 
     name: str
@@ -60,6 +62,7 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     quarantine_after: int = QUARANTINE_AFTER
     quarantine_window: float = QUARANTINE_WINDOW
     quarantine_for: float = QUARANTINE_FOR
+    flap_window: float = FLAP_WINDOW
     source: str = ""
     applied_at: float = 0.0
 

@@ -94,6 +94,7 @@ class Tick:
             world.index.settings.max_attempts,
             world.now,
             world.view.hold_until,
+            world.index.settings.flap_window,
         )
 
     def _restarts(self, world: World, decision: Decision) -> list[Item]:

@@ -96,7 +96,14 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 def gone(pids: list[int]) -> bool:
     """Tell whether none of these lives."""
-    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    return not any(lives(pid) for pid in pids)
+
+
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_each_effect_happens_once_under_its_token_and_is_logged(gateway: Gateway) -> None:

@@ -63,7 +63,7 @@ def test_an_open_circuit_and_its_recovery_are_told(bare_plant: Plant) -> None:
     assert samples["supervisor_circuit_breaker_open",] == 1
     assert samples["supervisor_infrastructure_check_failures_total",] == 1
 
-    plant.clock.advance(1.0)
+    plant.clock.advance(10.0)
     plant.observe({"child/broker": plant.child_up()})
     plant.must_tick()
     samples = scrape(plant)

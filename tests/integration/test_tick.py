@@ -88,6 +88,7 @@ def test_s1_a_failed_check_opens_the_circuit_ends_the_tick_and_the_last_action_i
         state="open",
         generation=1,
         opened_at=calm.clock.now(),
+        failed_at=calm.clock.now(),
         reason="broker: no answer",
         children={"broker": Recovery(1, calm.clock.now())},
     )
@@ -134,12 +135,14 @@ def test_s3_a_check_that_passes_again_closes_the_circuit_with_attempts_at_zero_a
     advance(calm, 1, "no answer")
     advance(calm, 1, "no answer")
     assert calm.store.breaker(NAME).attempts == 2
+    failed_at = calm.clock.now()
     finish(calm, calm.sent[-1])
     found, _ = advance(calm, 5.5)
     assert calm.store.breaker(NAME) == Breaker(
         state="closed",
         generation=2,
         opened_at=opened_at,
+        failed_at=failed_at,
         closed_at=calm.clock.now(),
         reason="all checks pass",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import pytest
@@ -40,10 +41,11 @@ def decide(
     max_attempts: int = 5,
     grace: float = GRACE,
     not_before: float = 0.0,
+    flap_window: float = 10.0,
 ) -> Decision:
     """Return the decision about the broker, or about several children."""
     verdicts = {"broker": verdict} if isinstance(verdict, Verdict) else verdict
-    return step(breaker, verdicts, {"broker": last}, {"broker": grace}, max_attempts, now, not_before)
+    return step(breaker, verdicts, {"broker": last}, {"broker": grace}, max_attempts, now, not_before, flap_window)
 
 
 def opened(attempts: int = 1, *, ago: float = 30.0, **changes: object) -> Breaker:
@@ -99,6 +101,7 @@ def test_s1_a_failed_check_opens_the_circuit_and_restarts_the_child() -> None:
             state="open",
             generation=1,
             opened_at=NOW,
+            failed_at=NOW,
             reason="broker: no answer",
             children={"broker": Recovery(1, NOW)},
         ),
@@ -148,7 +151,7 @@ def test_s2_the_next_attempt_is_not_before_end_and_grace_and_backoff(attempts: i
 
 def test_s2_no_attempt_is_started_while_one_is_in_progress_however_long_it_takes() -> None:
     decision = decide(opened(1), FAILED, NOW + 3600, last=RUNNING)
-    assert (decision.restarts, decision.breaker) == ((), opened(1))
+    assert (decision.restarts, decision.breaker) == ((), opened(1, failed_at=NOW + 3600))
 
 
 @pytest.mark.parametrize(
@@ -308,7 +311,7 @@ def test_s5_escalation_is_told_once_and_only_after_the_last_attempt_ended(max_at
 def test_s5_escalation_gives_the_attempts_and_the_whole_downtime() -> None:
     decision = decide(opened(5, ago=90.0), FAILED, NOW, last=ended(NOW))
     assert decision.said[-1] == Said(Notice.ESCALATED, "broker", {"max_attempts": 5, "total_downtime": 90.0})
-    assert (decision.restarts, decision.breaker) == ((), opened(5, ago=90.0, escalated=True))
+    assert (decision.restarts, decision.breaker) == ((), opened(5, ago=90.0, escalated=True, failed_at=NOW))
 
 
 def test_s5_while_the_last_attempt_runs_nobody_is_called() -> None:
@@ -346,6 +349,57 @@ def test_a_hold_off_opens_the_circuit_but_starts_and_counts_no_restart() -> None
     assert (held.breaker.state, held.breaker.attempts, held.restarts) == ("open", 0, ())
     assert notices(held) == [Notice.CHECK_FAILED, Notice.OPENED]
     still = decide(held.breaker, FAILED, NOW + 0.5, not_before=NOW + 1)
-    assert (still.breaker, still.restarts) == (held.breaker, ())
+    assert (still.breaker.children, still.restarts) == ({}, ())
     after = decide(held.breaker, FAILED, NOW + 1, not_before=NOW + 1)
     assert (after.breaker.attempts, after.restarts) == (1, ("broker",))
+
+
+# -- flapping ---------------------------------------------------------------------------------------------------------
+
+
+def swing(breaker: Breaker, seconds: int, **how: Any) -> list[str]:
+    """Return the states of a circuit under a check that passes every other second from NOW on."""
+    states = []
+    for second in range(seconds):
+        breaker = decide(breaker, OK if second % 2 else FAILED, NOW + second, **how).breaker
+        states.append(breaker.state)
+    return states
+
+
+def test_a_check_that_flaps_opens_the_circuit_and_leaves_it_open() -> None:
+    assert swing(Breaker(), 60) == ["open"] * 60
+
+
+def test_a_check_that_passes_by_itself_closes_the_circuit_after_the_flap_window() -> None:
+    before = decide(Breaker(), FAILED, NOW).breaker
+    assert decide(before, OK, NOW + 9.9).breaker == before
+    assert decide(before, OK, NOW + 10).breaker.state == "closed"
+    failing = decide(before, FAILED, NOW + 8).breaker
+    assert decide(failing, OK, NOW + 17.9).breaker.state == "open"
+    assert decide(failing, OK, NOW + 18).breaker.state == "closed"
+
+
+def test_what_was_restarted_since_closes_the_circuit_at_once() -> None:
+    before = decide(Breaker(), FAILED, NOW).breaker
+    assert decide(before, OK, NOW + 2, last=ended(NOW + 1)).breaker.state == "closed"
+    earlier, failed = ended(NOW - 1), msgspec.structs.replace(ended(NOW + 1), outcome="error")
+    for last in (None, earlier, failed, RUNNING):
+        assert decide(before, OK, NOW + 2, last=last).breaker.state == "open"
+
+
+def test_a_circuit_that_opens_again_just_after_it_closed_is_not_closed_by_a_restart() -> None:
+    closed = decide(decide(Breaker(), FAILED, NOW).breaker, OK, NOW + 2, last=ended(NOW + 1)).breaker
+    again = decide(closed, FAILED, NOW + 5).breaker
+    assert again.flapping
+    assert decide(again, OK, NOW + 8, last=ended(NOW + 7)).breaker.state == "open"
+    later = decide(again, OK, NOW + 15, last=ended(NOW + 7)).breaker
+    assert (later.state, later.flapping) == ("closed", False)
+    assert not decide(later, FAILED, NOW + 60).breaker.flapping
+
+
+def test_without_a_flap_window_a_passing_check_closes_at_once() -> None:
+    assert swing(Breaker(), 4, flap_window=0.0) == ["open", "closed", "open", "closed"]
+
+
+def test_nobody_waits_for_a_failure_from_before_the_clock_was_set_back() -> None:
+    assert decide(opened(1, failed_at=NOW + 3600), OK).breaker.state == "closed"

@@ -75,8 +75,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of the supervisor": (
         TOP + "foo = 1\n",
         "[supervisor]: unknown key 'foo' (value 1); "
-        "expected one of backoff_jitter, max_attempts, name, nodes, observation_interval, quarantine_after, "
-        "quarantine_for, quarantine_window, tick_interval",
+        "expected one of backoff_jitter, flap_window, max_attempts, name, nodes, observation_interval, "
+        "quarantine_after, quarantine_for, quarantine_window, tick_interval",
     ),
     "unknown key of a worker": (
         TOP + WORKER + CONFIG + OTHER + 'colour = "red"\n',

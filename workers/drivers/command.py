@@ -174,10 +174,10 @@ async def _ask_async(request: bytes) -> dict[str, Any]:
     try:
         process.stdin.write(request)
         answer = await process.stdout.readline()
+        complaint = b"" if answer else await process.stderr.read()
     finally:
         process.stdin.close()
-    complaint = await process.stderr.read()
-    await process.wait()
+        await process.wait()  # also when the look is given up: hung up on, it kills the command and ends
     return json.loads(answer) if answer else _died(complaint)
 
 
