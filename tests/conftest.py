@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 import fakeredis
 import pytest
 import redis
+import structlog
 
 from supervisor.clock import FakeClock
 from supervisor.store import Store
@@ -108,6 +110,20 @@ class OwnRedis:
         if self.process is not None:
             self.process.kill()
             self.process.wait(10)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Give back how logs are made after each test: Celery and our parts set it up for their whole process."""
+    root, made = logging.getLogger(), structlog.get_config()
+    level, handlers, configured = root.level, root.handlers[:], structlog.is_configured()
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    if configured:
+        structlog.configure(**made)
+    else:
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

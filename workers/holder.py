@@ -144,6 +144,16 @@ def _kill_session(session, environ_mark):
     return found
 
 
+def heed_all_signals():
+    """Take back to its default every signal that is ignored; it would stay ignored in what we run.
+
+    A shell starts what it puts in the background with SIGINT ignored; a script cannot trap what it was born to ignore.
+    """
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 class Holder:
     """Owns one process from its start to its end."""
 
@@ -172,6 +182,7 @@ class Holder:
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != holder:
                 os._exit(1)
+            heed_all_signals()
 
         self.process = subprocess.Popen(
             self.request["command"],
@@ -319,7 +330,7 @@ class Holder:
         try:
             client.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
-            pass
+            heed_all_signals()
         finally:
             client.close()
 
@@ -333,6 +344,7 @@ def _readable(pipe):
 def hold(folder, request, answer):
     """Be the daemon: start the process, send the answer, serve until the process ends."""
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started us may have blocked what we and the process need
     holder = Holder(folder, request)
     try:
         state = holder.start()

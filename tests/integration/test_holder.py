@@ -112,6 +112,20 @@ def test_a_stop_sends_the_signal_returns_when_it_is_gone_and_says_that_it_was_as
     assert output(component).splitlines() == ["up", "bye"]
 
 
+def test_a_stop_signal_works_also_where_its_executor_was_started_to_ignore_and_block_it(yard: Yard) -> None:
+    component = yard.make(*sh('trap "exit 3" INT; echo up; while :; do sleep 0.05; done'), stop_signal="INT")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of what a shell starts in the background
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        started = component.start(1)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    wait_for_line(component, "up")
+    component.stop(2)
+    assert ended(component) == exit_of(started, code=3, requested=True)
+
+
 def test_a_process_that_ignores_its_stop_signal_hears_it_and_is_killed_after_stop_timeout(yard: Yard) -> None:
     component = yard.make(*sh('trap "echo heard" TERM; echo up; while :; do sleep 0.05; done'), stop_timeout=0.5)
     started = component.start(1)
