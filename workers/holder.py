@@ -13,6 +13,7 @@ The process runs in a session of its own and dies with its holder (PR_SET_PDEATH
 and go without it noticing. Times are seconds of CLOCK_BOOTTIME, so that no clock of day matters here.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -327,12 +328,8 @@ class Holder:
 
     def reply(self, client, message):
         """Answer and hang up. A client that left early has nothing to be told."""
-        try:
+        with client, contextlib.suppress(OSError):
             client.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
-            heed_all_signals()
-        finally:
-            client.close()
 
 
 def _readable(pipe):

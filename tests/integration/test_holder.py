@@ -364,7 +364,7 @@ def test_a_client_that_says_nothing_or_nonsense_does_not_disturb_the_holder(yard
     component = yard.make()
     started = component.start(1)
     path = component.folder / "socket"
-    for request in (b"", b"nonsense\n", b"\xff\xfe\n", b"[1]\n"):
+    for request in 10 * (b"", b"nonsense\n", b"\xff\xfe\n", b"[1]\n"):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
             client.sendall(request)
@@ -380,3 +380,29 @@ def test_a_request_with_a_bad_token_does_not_disturb_the_holder(yard: Yard, requ
     started = component.start(1)
     assert "error" in ask(component.folder, request_, 5.0)
     assert component.start(2) == started
+
+
+def test_a_request_on_which_its_holder_hangs_up_is_made_again(yard: Yard) -> None:
+    component = yard.make()
+    component.folder.mkdir(parents=True)
+    lock = holder.take_lock(str(component.folder))
+    assert lock is not None
+
+    def end_as_a_holder_may(listener: socket.socket) -> None:
+        unread, _ = listener.accept()
+        unread.close()
+        read, _ = listener.accept()
+        with read, read.makefile("r") as file:
+            file.readline()
+        listener.close()
+        lock.close()
+
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(component.folder / "socket"))
+    listener.listen(1)
+    listener.settimeout(10)
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(end_as_a_holder_may, listener)
+        started = component.start(1)
+        ending.result()
+    assert held(component.folder) == [started.pid]

@@ -26,7 +26,7 @@ _CHANGE_POLL = 0.02  # seconds between two looks at such a holder; a lock and a 
 
 
 class NoHolder(ActionError):
-    """A folder is locked and nobody listens there."""
+    """A folder is locked and nobody listens there, or who did hung up without a reply."""
 
 
 @dataclass(frozen=True)
@@ -201,23 +201,25 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 def ask(folder: Path, request: Mapping[str, object], timeout: float) -> dict[str, Any]:
     """Send one request to the holder of `folder` and return its reply.
 
-    Raises `ActionError` when no holder answers within `timeout` seconds.
+    Raises `NoHolder` when none listens or it hangs up first, `ActionError` when none answers within `timeout` seconds.
     """
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(timeout)
-            try:
-                client.connect(f"/proc/self/fd/{directory}/socket")
-            except (FileNotFoundError, ConnectionRefusedError) as error:
-                raise NoHolder(f"the holder of {folder.name} does not listen: {error}") from None
+            client.connect(f"/proc/self/fd/{directory}/socket")
             client.sendall(json.dumps(request).encode() + b"\n")
-            reply: dict[str, Any] = json.loads(client.makefile("r").readline() or '{"error": "the holder hung up"}')
-            return reply
+            line = client.makefile("r").readline()
+    except (FileNotFoundError, ConnectionError) as error:
+        raise NoHolder(f"the holder of {folder.name} does not listen: {error}") from None
     except OSError as error:
         raise ActionError(f"the holder of {folder.name} does not answer: {error}") from None
     finally:
         os.close(directory)
+    if not line.endswith("\n"):
+        raise NoHolder(f"the holder of {folder.name} hung up without a reply")
+    reply: dict[str, Any] = json.loads(line)
+    return reply
 
 
 def quit_holder(folder: Path, timeout: float) -> None:
