@@ -218,7 +218,7 @@ class Holder:
             os.unlink(self.path("socket"))
         listener.bind(f"/proc/self/fd/{folder}/socket")
         os.close(folder)
-        listener.listen(8)
+        listener.listen(128)
         self.selector.register(listener, selectors.EVENT_READ, self.accept)
 
     def serve(self):

@@ -210,7 +210,7 @@ def ask(folder: Path, request: Mapping[str, object], timeout: float) -> dict[str
             client.connect(f"/proc/self/fd/{directory}/socket")
             client.sendall(json.dumps(request).encode() + b"\n")
             line = client.makefile("r").readline()
-    except (FileNotFoundError, ConnectionError) as error:
+    except (FileNotFoundError, ConnectionError, BlockingIOError) as error:  # the last: more wait than it can hold
         raise NoHolder(f"the holder of {folder.name} does not listen: {error}") from None
     except OSError as error:
         raise ActionError(f"the holder of {folder.name} does not answer: {error}") from None
