@@ -179,7 +179,7 @@ def _shown_skew(seconds: float | None) -> str:
     """Return a clock's skew with its sign, as "+2h00m" when it is ahead; "-" when it is not worth a word."""
     if seconds is None or abs(seconds) <= CLOCK_SKEW:
         return "-"
-    return f"{'+' if seconds > 0 else '-'}{ago(abs(seconds))}"
+    return f"{'+' if seconds > 0 else '-'}{ago(round(abs(seconds)))}"
 
 
 def circuit_row(supervisor: str, world: World) -> dict[str, Any]:

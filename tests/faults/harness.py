@@ -37,6 +37,7 @@ from tests.conftest import free_port
 from tests.faults import checker, gateway
 from tests.faults.proxy import Proxy
 from tests.waiting import wait_until
+from workers import holder
 
 ROOT = Path(__file__).parent.parent.parent
 GATEWAY = Path(__file__).parent / "gateway.py"
@@ -391,7 +392,7 @@ class Plant:
             self.pieces[node].kill()
 
     def freeze(self, *names: str) -> None:
-        """SIGSTOP executors with all that they started, but not what is on a host beside them."""
+        """SIGSTOP executors with the commands they run, but not what is on a host beside them: collectors, holders."""
         for process in self._trees(names):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGSTOP)
@@ -407,11 +408,9 @@ class Plant:
     def _trees(self, names: Iterable[str]) -> list[psutil.Process]:
         mains = [psutil.Process(self.pieces[name].pid) for name in names]
         below = [process for main in mains for process in main.children(recursive=True)]
-        collectors = {process.pid for process in below if "supervisor.collector" in process.cmdline()}
-        spared = {
-            child.pid for pid in collectors for child in psutil.Process(pid).children(recursive=True)
-        } | collectors
-        return [*mains, *(process for process in below if process.pid not in spared)]
+        beside = [process for process in below if is_collector(process) or runs(process, holder.__file__)]
+        spared = {spared for process in beside for spared in [process, *below_of(process)]}
+        return [*mains, *(process for process in below if process not in spared)]
 
     def collector(self, node: str) -> psutil.Process:
         """Return the collector of a node."""
@@ -597,10 +596,23 @@ class Plant:
 
 def is_collector(process: psutil.Process) -> bool:
     """Tell whether a process is a node's collector."""
+    return runs(process, "supervisor.collector")
+
+
+def runs(process: psutil.Process, program: str) -> bool:
+    """Tell whether a process was started as this program."""
     try:
-        return "supervisor.collector" in process.cmdline()
+        return program in process.cmdline()
     except psutil.Error:
         return False
+
+
+def below_of(process: psutil.Process) -> list[psutil.Process]:
+    """Return what a process has started, and what that has."""
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def dump(client: redis.Redis) -> dict[str, Any]:

@@ -65,7 +65,9 @@ def skews(runtime: Runtime) -> dict[str, float]:
     return {sample.labels["node"]: sample.value for sample in samples}
 
 
-@pytest.mark.parametrize(("ahead", "told"), [(7200.0, "+2h00m"), (-7200.0, "-2h00m"), (-1.9, "-1s"), (0.5, "-")])
+@pytest.mark.parametrize(
+    ("ahead", "told"), [(7200.0, "+2h00m"), (-7200.0, "-2h00m"), (7199.8, "+2h00m"), (-1.9, "-2s"), (0.5, "-")]
+)
 def test_a_nodes_heartbeat_carries_the_skew_of_its_clock_and_people_are_shown_it_above_a_second(
     runtime: Runtime, clock: WrongClock, redis_server: RedisServer, tmp_path: Path, ahead: float, told: str
 ) -> None:
