@@ -26,7 +26,12 @@ class ActionError(Exception):
 
 
 class Fenced(ActionError):
-    """The component has already accepted a larger token, so this execution is too late and must change nothing."""
+    """The component has already accepted a larger token, `newest`; this execution is too late and changes nothing."""
+
+    def __init__(self, token: int, newest: int, component: str) -> None:
+        """Say which tokens met at which component."""
+        super().__init__(f"token {token} is older than {newest}, which {component} has accepted already")
+        self.newest = newest
 
 
 class Cancelled(BaseException):

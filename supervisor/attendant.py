@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
@@ -42,15 +43,24 @@ def queue_node(queues: Iterable[str]) -> str | None:
 
 
 def heartbeat_file(data_dir: Path, node: str) -> Path:
-    """Return the file by which an executor judges its collector: pid, start ticks, monotonic time. Not by Redis."""
+    """Return the file by which an executor judges its collector, and not by Redis: pid, start ticks.
+
+    Its modification time is the last beat, in monotonic seconds.
+    """
     return data_dir / "nodes" / node / "collector.alive"
 
 
 def write_heartbeat(data_dir: Path, node: str, monotonic: float) -> None:
-    """Say that this process is the node's collector and lives. The monotonic clock is one for all of a host."""
+    """Say that this process is the node's collector and lives. The monotonic clock is one for all of a host.
+
+    Only the first beat writes; the others set a time, which is seen whole and takes no room on a full disk.
+    """
     file = heartbeat_file(data_dir, node)
     stat = stat_of(os.getpid())
-    holder.write_whole(str(file), f"{os.getpid()} {stat[1] if stat else 0} {monotonic}")
+    who = f"{os.getpid()} {stat[1] if stat else 0}"
+    if not file.exists() or file.read_text() != who:
+        holder.write_whole(str(file), who)
+    os.utime(file, (monotonic, monotonic))
 
 
 class CollectorWatch:
@@ -90,11 +100,11 @@ class CollectorWatch:
     def _living(self) -> tuple[psutil.Process | None, float]:
         """Return the collector that wrote the heartbeat, if that very process lives, and its silence in seconds."""
         try:
-            pid, ticks, beat = self._file.read_text().split()
+            pid, ticks = self._file.read_text().split()
             stat = stat_of(int(pid))
             if stat is None or stat[0] == "Z" or stat[1] != int(ticks):
                 return None, 0.0
-            return psutil.Process(int(pid)), self._monotonic() - float(beat)
+            return psutil.Process(int(pid)), self._monotonic() - self._file.stat().st_mtime
         except (OSError, ValueError, psutil.Error):
             return None, 0.0
 
@@ -153,13 +163,17 @@ class NodeAttendant:
             try:
                 self._beat()
             except Refused as error:
-                raw_line(f"error: {error}")
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
+                self._lose_name(error)
             except STORE_ERRORS as error:
                 self._store_is(away=True, error=str(error))
             except Exception as error:  # noqa: BLE001 - leases are renewed here: no fault of a part may end it
                 raw_line(f"the attendant goes on after {type(error).__name__}: {error}")
+
+    def _lose_name(self, error: Refused) -> None:
+        """Stop the executor, once: another host has its node's name. What runs is drained, so this thread goes on."""
+        raw_line(f"error: {error}")
+        self._next_heartbeat = math.inf
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _beat(self) -> None:
         """Do what is due."""

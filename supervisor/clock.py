@@ -60,9 +60,7 @@ class StepWatch:
 
     _STEP = 1.0  # seconds of difference; less is slewing, and the doubt of the measurements
     _PROMPT = 0.5  # seconds that a measurement may take; a slower one says too little
-    _YOUNG = (
-        10.0  # seconds back to which a measurement is compared; a process that did nothing for longer knows nothing
-    )
+    _YOUNG = 120.0  # seconds back to which a measurement is compared: two clocks differ by far less than _STEP by then
 
     def __init__(self) -> None:
         """Begin without a measurement."""

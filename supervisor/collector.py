@@ -116,6 +116,12 @@ class Collector:
             "This node's clock is wrong; only its logs go by it",
             "This node's clock is right again",
         )
+        self._disk_trouble = Trouble(
+            log,
+            "collector.heartbeat",
+            "The collector cannot say to its executor that it lives",
+            "The collector can say to its executor that it lives",
+        )
         self._full_until = 0.0
         self._store_trouble = Trouble(
             log, "store.full", "Redis is full: nothing is begun, and history gives way", "Redis has room again"
@@ -154,7 +160,11 @@ class Collector:
     async def _alive_forever(self) -> None:
         """Touch the local heartbeat; a loop that hangs does not, and is replaced by the executor."""
         while True:
-            write_heartbeat(self._runtime.settings.data_dir, self._node, self._runtime.clock.monotonic())
+            try:
+                write_heartbeat(self._runtime.settings.data_dir, self._node, self._runtime.clock.monotonic())
+                self._disk_trouble.is_now("", node=self._node)
+            except OSError as error:  # a full disk is no reason to see nothing any more
+                self._disk_trouble.is_now(type(error).__name__, node=self._node, error=str(error))
             await asyncio.sleep(1.0)
 
     async def _observe_forever(self) -> None:

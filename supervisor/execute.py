@@ -37,6 +37,16 @@ class Pool:
     cancellable: Callable[[], AbstractContextManager[None]]
 
 
+@dataclass(frozen=True)
+class _End:
+    """How an execution ended, as `Leases.end` takes it."""
+
+    outcome: Outcome
+    detail: str
+    by_executor: str = ""
+    fence: int = 0
+
+
 def run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool) -> Outcome:
     """Run the action of `grant` and return how it ended; a message without a valid lease is discarded."""
     fields = {
@@ -50,20 +60,20 @@ def run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool
         log.warning("Action discarded", event_name="action.discarded", reason=refused, **fields, **WORKER)
         return Outcome.DISCARDED
     started = runtime.clock.monotonic()
-    outcome, detail = _execute(runtime, grant, params, pool)
-    written = _end(runtime, grant, pool, outcome, detail)
+    end = _execute(runtime, grant, params, pool)
+    written = _end(runtime, grant, pool, end)
     tell = log.info if written else log.warning
     tell(
         "Action completed" if written else "Action ended too late, its outcome is discarded",
         event_name="action.ended",
         duration=round(runtime.clock.monotonic() - started, 3),
-        success=outcome is Outcome.SUCCESS,
-        outcome=outcome.value,
-        detail=detail,
+        success=end.outcome is Outcome.SUCCESS,
+        outcome=end.outcome.value,
+        detail=end.detail,
         written=written,
         **fields,
     )
-    return outcome
+    return end.outcome
 
 
 def _begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
@@ -71,9 +81,10 @@ def _begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
     try:
         with pool.cancellable():
             return _ask_to_begin(runtime, grant, pool)
-    except Cancelled:  # whether Redis has begun it is not known
-        _end(runtime, grant, pool, Outcome.CANCELLED, "told to give up before it began", by_executor="gone")
-        return "cancelled before it began"
+    except (Cancelled, pool.soft_timeout) as error:  # whether Redis has begun it is not known
+        why = "told to give up" if isinstance(error, Cancelled) else "its time was up"
+        _end(runtime, grant, pool, _End(Outcome.CANCELLED, f"{why} before it began", by_executor="gone"))
+        return f"{why} before it began"
     except STORE_ERRORS as error:
         return f"the store does not answer: {error}"
 
@@ -81,23 +92,28 @@ def _begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
 def _ask_to_begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
     """Ask until a hold-off is over; return why the action is discarded. Raises what Redis raises in the end."""
     give_up = runtime.clock.monotonic() + QUEUED_TTL
+    waits = False
     while True:
         refused = _persist(runtime, lambda: runtime.leases.begin(grant, pool.runner, pool.executor))
         if refused != HOLD_OFF or runtime.clock.monotonic() >= give_up:
             return refused
-        runtime.clock.sleep(_RETRY_CAP)
+        if not waits:
+            waits = True
+            fields = {"worker_id": grant.worker_id, "action_type": grant.action, "action_id": grant.action_id}
+            log.info("Action waits for the end of a hold-off", event_name="action.waits", reason=HOLD_OFF, **fields)
+        runtime.clock.sleep(_RETRY)
 
 
-def _end(runtime: Runtime, grant: Grant, pool: Pool, outcome: Outcome, detail: str, by_executor: str = "") -> bool:
+def _end(runtime: Runtime, grant: Grant, pool: Pool, end: _End) -> bool:
     """Write the end, waiting for a Redis that is away. Ending twice is harmless, so an interrupted call is repeated."""
 
-    def end() -> bool:
-        return runtime.leases.end(grant, pool.runner, outcome, detail, by_executor)
+    def write() -> bool:
+        return runtime.leases.end(grant, pool.runner, end.outcome, end.detail, end.by_executor, end.fence)
 
     try:
-        return _persist(runtime, end)
+        return _persist(runtime, write)
     except pool.soft_timeout:  # the time ran out just after the effect
-        return _end(runtime, grant, pool, outcome, detail, by_executor)
+        return _end(runtime, grant, pool, end)
     except STORE_ERRORS as error:
         log.warning("Outcome not written", event_name="action.end_failed", action_id=grant.action_id, error=str(error))
         return False
@@ -119,21 +135,21 @@ def _persist(runtime: Runtime, call: Callable[[], T]) -> T:
             runtime.clock.sleep(min(_RETRY_CAP, _RETRY * delay(tries)))
 
 
-def _execute(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool) -> tuple[Outcome, str]:
+def _execute(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool) -> _End:
     """Run the effect and put its end into words."""
     try:
         with pool.cancellable():
             action = runtime.actions.build(grant.action, params)
             component = component_of(runtime, grant.supervisor, grant.place, grant.worker_id)
-            return Outcome.SUCCESS, action.execute(ActionContext(component, int(grant.token)))
+            return _End(Outcome.SUCCESS, action.execute(ActionContext(component, int(grant.token))))
     except Cancelled:
-        return Outcome.CANCELLED, "told to give up"
+        return _End(Outcome.CANCELLED, "told to give up")
     except Fenced as error:
-        return Outcome.DISCARDED, str(error)
+        return _End(Outcome.DISCARDED, str(error), fence=error.newest)
     except (ActionError, SupervisorError) as error:
-        return Outcome.ERROR, str(error)
+        return _End(Outcome.ERROR, str(error))
     except pool.soft_timeout:
-        return Outcome.TIMEOUT, f"did not end within {runtime.actions.get(grant.action).timeout:g}s"
+        return _End(Outcome.TIMEOUT, f"did not end within {runtime.actions.get(grant.action).timeout:g}s")
     except Exception as error:
         log.exception("Action raised", event_name="action.raised", worker_id=grant.worker_id, action_type=grant.action)
-        return Outcome.ERROR, f"{type(error).__name__}: {error}"
+        return _End(Outcome.ERROR, f"{type(error).__name__}: {error}")

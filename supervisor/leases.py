@@ -70,41 +70,43 @@ class Leases:
         answer, why = self.scripts.run("begin", where, arguments)
         return None if answer == "begun" else str(why)
 
-    def renew(self, executor: str, held: list[Held]) -> dict[str, str]:
-        """Prolong what `executor` holds; return action_id → "renewed", "queued", "recreated", "ended" or "lost".
+    def renew(self, executor: str, held: list[Held]) -> list[str]:
+        """Prolong what `executor` holds; return for each "renewed", "queued", "recreated", "ended" or "lost".
 
-        "recreated": Redis had lost the lease, and it was written again. "lost": it is another's now, or nobody's.
+        "queued": it has not begun. "recreated": Redis had lost the lease, and it was written again. "lost": it is
+        another's now, or nobody's.
         """
         if not held:
-            return {}
+            return []
         where = []
         for one in held:
             keys = self._keys(one.grant)
             where += [keys.lease(one.grant.place, one.grant.worker_id), keys.index]
         texts = [msgspec.json.encode(_as_held(one)).decode() for one in held]
-        answers = self.scripts.run("renew", where, [LEASE_TTL, executor, *texts])
-        return {one.grant.action_id: str(answer) for one, answer in zip(held, answers, strict=True)}
+        return [str(answer) for answer in self.scripts.run("renew", where, [LEASE_TTL, executor, *texts])]
 
-    def asked_to_cancel(self, held: list[Held]) -> dict[str, str]:
-        """Return action_id → reason of those among `held` that have been asked to give up."""
+    def asked_to_cancel(self, held: list[Held]) -> list[str]:
+        """Return for each of `held` why it has been asked to give up, "" if it has not."""
         if not held:
-            return {}
+            return []
         keys = [self._keys(one.grant).lease(one.grant.place, one.grant.worker_id) for one in held]
-        asked: dict[str, str] = {}
+        asked = []
         for one, text in zip(held, self.scripts.read(keys), strict=True):
             lease = msgspec.json.decode(text, type=Lease) if text else None
-            if lease is not None and lease.token == one.grant.token and lease.cancel:
-                asked[one.grant.action_id] = lease.cancel
+            asked.append(lease.cancel if lease is not None and lease.token == one.grant.token else "")
         return asked
 
-    def end(self, grant: Grant, runner: str, outcome: Outcome, detail: str, by_executor: str = "") -> bool:
+    def end(
+        self, grant: Grant, runner: str, outcome: Outcome, detail: str, by_executor: str = "", fence: int = 0
+    ) -> bool:
         """End a running action; return False when the lease was no longer this runner's and nothing was written.
 
-        `by_executor` is set when the executor's main process ends it because the execution cannot: "killed" when the
-        action killed its pool process, "gone" for any other reason.
+        `by_executor` is set when the executor ends it because the execution cannot: "killed" when the action killed its
+        pool process, "gone" for any other reason; such an end also frees a claim that was not begun. `fence` is the
+        larger token that refused the effect: Redis has forgotten it, and the next claim's is larger still.
         """
         where = [*self._places(grant.supervisor, grant.place, grant.worker_id), self._keys(grant).circuit]
-        arguments = [grant.token, grant.action_id, runner, outcome, detail[:500], by_executor]
+        arguments = [grant.token, grant.action_id, runner, outcome, detail[:500], by_executor, str(fence or "")]
         return bool(self.scripts.run("end", where, arguments) == "ended")
 
     def cancel(self, supervisor: str, place: str, worker_id: str, token: str, reason: str, force: bool = False) -> str:

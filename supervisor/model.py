@@ -140,6 +140,8 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     their pool process; of those whose executor vanished only the first counts as a failure, as they say nothing of the
     worker. `deadline` of a free lease is when its action was over: its end, or for a lost one the deadline it missed,
     which is before `ended_at`, when that was found. `cancel` says why a running action has been asked to give up.
+    `waiting` holds the runners that may not begin it before the end of a hold-off. `fence` is a larger token that an
+    effect met where Redis had forgotten it: the next claim's is larger still.
     """
 
     worker_id: str
@@ -160,6 +162,8 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     failures: int = 0
     kills: int = 0
     cancel: str = ""
+    waiting: dict[str, bool] = {}
+    fence: str = ""
 
     @property
     def in_progress(self) -> bool:

@@ -23,10 +23,12 @@ from supervisor.model import HARD_KILL_AFTER, LEASE_TTL
 from supervisor.poolprocess import CANCEL, runner_of
 
 _RENEW_EVERY = LEASE_TTL / 3  # SPEC 4.3
+_ASK_AGAIN = 0.5  # seconds to the next renewal while an action is said not to have begun
 _GIVE_UP_AFTER = LEASE_TTL * 2 / 3  # seconds without a renewal; SPEC 4.3
 _KILL_AFTER = LEASE_TTL * 0.8  # seconds without a renewal; what is left covers a call to Redis that hangs for a second
 _LISTEN = 1.5  # seconds between being told to give up and being killed
-_GONE_WITHIN = 2.0  # seconds for a killed process to be gone
+_GONE_WITHIN = 0.2  # seconds for a killed process to be gone; one that hangs in the kernel is looked at again
+_KILL_LOOKS = 10  # looks at the processes that a cold shutdown has killed
 _REPORT_FOR = (
     2 * LEASE_TTL
 )  # seconds for which an end that Redis did not take is tried again; its lease is reaped by then
@@ -55,7 +57,6 @@ class End:
 class _Life:
     """What is remembered of an execution; times are monotonic seconds."""
 
-    execution: Execution
     begun: float
     renewed: float
     told: float | None = None
@@ -71,8 +72,8 @@ class Renewal:
     active: Callable[[], list[Execution]]
     reports: queue.SimpleQueue[End]
     cancelled: int = 0
-    _lives: dict[str, _Life] = field(default_factory=dict)
-    _told: dict[str, tuple[float, str]] = field(default_factory=dict)
+    _lives: dict[Execution, _Life] = field(default_factory=dict)
+    _told: dict[Execution, tuple[float, str]] = field(default_factory=dict)
     _unwritten: list[tuple[float, End]] = field(default_factory=list)
     _next_renewal: float = 0.0
 
@@ -89,14 +90,16 @@ class Renewal:
         Limits are enforced before Redis is asked anything, so that no error keeps them from it.
         """
         self._know()
+        self._take_reports()
         self.enforce()
-        self._write_ends()
         now = self.clock.monotonic()
         if now >= self._next_renewal:
-            self._renew(now)
-            self._next_renewal = now + _RENEW_EVERY  # a renewal that failed is due again at the next look
-        for action_id, why in self.leases.asked_to_cancel(self._held()).items():
-            self.give_up(action_id, why)
+            self._renew(now)  # one that failed is due again at the next look
+        self._write_ends()
+        held = self._held()
+        for execution, why in zip(held, self.leases.asked_to_cancel(list(held.values())), strict=True):
+            if why:
+                self.give_up(execution, why)
 
     @property
     def in_flight(self) -> int:
@@ -105,107 +108,114 @@ class Renewal:
 
     def enforce(self) -> None:
         """Tell or kill what has outlived its lease or its time."""
-        for life in list(self._lives.values()):
-            self._enforce(life, self.clock.monotonic())
+        for execution, life in self._lives.items():
+            self._enforce(execution, life, self.clock.monotonic())
 
     def give_up_all(self, why: str) -> int:
         """Tell every execution to give up; return how many there are."""
         self._know()
-        for action_id in self._lives:
-            self.give_up(action_id, why)
+        for execution in self._lives:
+            self.give_up(execution, why)
         return len(self._lives)
 
-    def give_up(self, action_id: str, why: str) -> None:
+    def give_up(self, execution: Execution, why: str) -> None:
         """Tell an execution to give up, once; it is killed when it does not."""
-        life = self._lives[action_id]
+        life = self._lives[execution]
         if life.told is not None:
             return
         life.told = self.clock.monotonic()
-        self._told[action_id] = (life.told, why)
+        self._told[execution] = (life.told, why)
         self.cancelled += 1
-        raw_line(f"action {life.execution.grant.action} of {life.execution.grant.worker_id} is told to give up: {why}")
-        _signal(life.execution.pid)
+        raw_line(f"action {execution.grant.action} of {execution.grant.worker_id} is told to give up: {why}")
+        _signal(execution.pid)
 
     def kill_all(self, why: str) -> None:
         """Kill every execution and write its end. Redis' errors pass through."""
         self._know()
-        for life in self._lives.values():
-            kill_tree(life.execution.pid)
-            self.reports.put(End(life.execution, Outcome.CANCELLED, why))
-        self._write_ends()
+        for execution in self._lives:
+            kill_tree(execution.pid)
+            self.reports.put(End(execution, Outcome.CANCELLED, why))
+        self._take_reports()
+        for _ in range(_KILL_LOOKS):
+            self._write_ends()
+            if not self._unwritten:
+                return
 
     def _know(self) -> None:
-        """Take up what has begun, drop what has ended."""
+        """Take up what has begun, drop what has ended. Two copies of one message are two executions."""
         now = self.clock.monotonic()
-        running = {execution.grant.action_id: execution for execution in self.active()}
-        self._lives = {
-            action_id: self._lives.get(action_id) or _Life(execution, now, now)
-            for action_id, execution in running.items()
-        }
+        self._lives = {execution: self._lives.get(execution) or _Life(now, now) for execution in self.active()}
         self._told = {
-            action_id: (told, why)
-            for action_id, (told, why) in self._told.items()
-            if action_id in running or now - told < _REPORT_FOR
+            execution: (told, why)
+            for execution, (told, why) in self._told.items()
+            if execution in self._lives or now - told < _REPORT_FOR
         }
 
-    def _held(self) -> list[Held]:
-        """Return what is to be renewed: not what has been told to give up, nor what should have been killed."""
+    def _held(self) -> dict[Execution, Held]:
+        """Return what is to be renewed: not what should have been killed."""
         now = self.clock.monotonic()
-        return [
-            Held(life.execution.grant, runner_of(life.execution.pid), life.execution.timeout, now - life.begun)
-            for life in self._lives.values()
-            if now - life.begun < life.execution.hard_limit + HARD_KILL_AFTER
-        ]
+        return {
+            execution: Held(execution.grant, runner_of(execution.pid), execution.timeout, now - life.begun)
+            for execution, life in self._lives.items()
+            if now - life.begun < execution.hard_limit + HARD_KILL_AFTER
+        }
 
     def _renew(self, now: float) -> None:
-        """Renew; counted from before the call, since Redis' clock has run on when the answer comes."""
-        for action_id, answer in self.leases.renew(self.executor, self._held()).items():
-            if answer == "lost":
-                self.give_up(action_id, "its lease is lost")
-            elif answer != "ended":
-                self._lives[action_id].renewed = now
+        """Renew; counted from before the call, since Redis' clock has run on when the answer comes.
 
-    def _enforce(self, life: _Life, now: float) -> None:
+        Soon again while one is said not to have begun: perhaps Redis has lost that, and the hold-off is short.
+        """
+        held = self._held()
+        answers = self.leases.renew(self.executor, list(held.values()))
+        for execution, answer in zip(held, answers, strict=True):
+            if answer == "lost":
+                self.give_up(execution, "its lease is lost")
+            elif answer != "ended":
+                self._lives[execution].renewed = now
+        self._next_renewal = now + (_ASK_AGAIN if "queued" in answers else _RENEW_EVERY)
+
+    def _enforce(self, execution: Execution, life: _Life, now: float) -> None:
         silence = now - life.renewed
         if silence >= _GIVE_UP_AFTER:
-            self.give_up(life.execution.grant.action_id, f"its lease was not renewed for {silence:.1f}s")
+            self.give_up(execution, f"its lease was not renewed for {silence:.1f}s")
         deaf = life.told is not None and now - life.told >= _LISTEN
-        overdue = now - life.begun >= life.execution.hard_limit + HARD_KILL_AFTER
+        overdue = now - life.begun >= execution.hard_limit + HARD_KILL_AFTER
         if deaf or overdue or silence >= _KILL_AFTER:
-            kill_tree(life.execution.pid)
+            kill_tree(execution.pid)
+
+    def _take_reports(self) -> None:
+        while not self.reports.empty():
+            self._unwritten.append((self.clock.monotonic(), self.reports.get()))
 
     def _write_ends(self) -> None:
-        """Write the reported ends, those first that Redis did not take before."""
+        """Write the reported ends, those first that could not be written before."""
         now = self.clock.monotonic()
-        while not self.reports.empty():
-            self._unwritten.append((now, self.reports.get()))
-        while self._unwritten:
-            since, end = self._unwritten[0]
-            if now - since < _REPORT_FOR:
-                self._write_end(end)
-            self._unwritten.pop(0)
+        for since, end in tuple(self._unwritten):
+            if now - since >= _REPORT_FOR or self._write_end(end):
+                self._unwritten.remove((since, end))
 
-    def _write_end(self, end: End) -> None:
-        """Write an end once its process is gone; one that was told to give up has not killed its process."""
-        pid = end.execution.pid
-        kill_tree(pid)
-        _wait_until_gone(pid)
+    def _write_end(self, end: End) -> bool:
+        """Write an end if its process is gone; one that was told to give up has not killed its process."""
+        execution = end.execution
+        kill_tree(execution.pid)
+        if not _is_gone(execution.pid):
+            return False
         outcome, detail, by = end.outcome, end.detail, "killed" if end.outcome is Outcome.LOST else "gone"
-        if end.execution.grant.action_id in self._told:
-            _, why = self._told[end.execution.grant.action_id]
+        if execution in self._told:
+            _, why = self._told[execution]
             outcome, detail, by = Outcome.CANCELLED, f"killed, as it did not give up: {why}", "gone"
-        self.leases.end(end.execution.grant, runner_of(pid), outcome, detail, by)
+        self.leases.end(execution.grant, runner_of(execution.pid), outcome, detail, by)
+        return True
 
 
-def _wait_until_gone(pid: int) -> None:
-    """Wait for the death of a killed process, without taking its exit code from the pool. Raises `TimeoutError`."""
+def _is_gone(pid: int) -> bool:
+    """Tell whether a killed process is dead, or dies at once; without taking its exit code from the pool."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return True
     try:
-        if not select.select([descriptor], [], [], _GONE_WITHIN)[0]:
-            raise TimeoutError(f"pool process {pid} was killed and is still there after {_GONE_WITHIN:g}s")
+        return bool(select.select([descriptor], [], [], _GONE_WITHIN)[0])
     finally:
         os.close(descriptor)
 

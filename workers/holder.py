@@ -10,7 +10,8 @@ standard output, and stays behind as a daemon. In its folder it keeps
     output.log   what the process printed, rotated to output.log.1
 
 The process runs in a session of its own and dies with its holder (PR_SET_PDEATHSIG). Executors and collectors come
-and go without it noticing. Times are seconds of CLOCK_BOOTTIME, so that no clock of day matters here.
+and go without it noticing, and so does room on its disk: what cannot be written costs output, or the request, but never
+the process. Times are seconds of CLOCK_BOOTTIME, so that no clock of day matters here.
 """
 
 import contextlib
@@ -176,7 +177,7 @@ class Holder:
     def start(self):
         """Start the process and write down what runs. Raises OSError when it cannot be run."""
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self.log = open(self.path("output.log"), "ab")  # noqa: SIM115 - it stays open while the process lives
+        self.keep_output(b"")  # so that there is a log to follow
         holder = os.getpid()
 
         def die_with_holder():
@@ -260,10 +261,12 @@ class Holder:
             "requested": self.requested,
             "ended_boot": time.clock_gettime(time.CLOCK_BOOTTIME),
         }
-        self.write_state()
+        with contextlib.suppress(OSError):  # unwritten, a look finds a process that is gone and a holder that is too
+            self.write_state()
         os.set_blocking(self.process.stdout.fileno(), False)
         self.copy_output(self.process.stdout)
-        os.unlink(self.path("socket"))
+        with contextlib.suppress(OSError):
+            os.unlink(self.path("socket"))
         for client in self.waiting:
             self.reply(client, {"stopped": self.state["exit"]})
 
@@ -275,22 +278,30 @@ class Holder:
             return
 
     def copy_output(self, pipe):
-        """Copy what is there to the log; rotate it when it is full."""
+        """Copy what is there to the log."""
         data = os.read(pipe.fileno(), 65536) if _readable(pipe) else b""
         if not data:
             if self.process.returncode is None and pipe in {key.fileobj for key in self.selector.get_map().values()}:
                 self.selector.unregister(pipe)
             return
-        self.log.write(data)
-        self.log.flush()
-        if self.log.tell() >= LOG_BYTES:
-            self.log.close()
-            os.replace(self.path("output.log"), self.path("output.log.1"))
-            self.log = open(self.path("output.log"), "ab")  # noqa: SIM115
+        self.keep_output(data)
+
+    def keep_output(self, data):
+        """Append to the log; rotate it when it is long. What a full disk does not take is lost."""
+        with contextlib.suppress(OSError):
+            self.log = self.log or open(self.path("output.log"), "ab", buffering=0)  # noqa: SIM115 - until rotated
+            self.log.write(data)
+            if self.log.tell() >= LOG_BYTES:
+                os.replace(self.path("output.log"), self.path("output.log.1"))
+                self.log.close()
+                self.log = None
 
     def accept(self, listener):
-        """Take a connection."""
-        client, _ = listener.accept()
+        """Take a connection; one that is gone again is none."""
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
         client.settimeout(1.0)
         self.selector.register(client, selectors.EVENT_READ, self.take_request)
 
@@ -306,6 +317,8 @@ class Holder:
             self.act(client, request)
         except Refused as refusal:
             self.reply(client, refusal.args[0])
+        except OSError as error:
+            self.reply(client, {"error": f"the token cannot be kept in {self.folder}: {error}"})
 
     def act(self, client, request):
         """Carry out a request. Both end the process; the reply comes when it is gone."""
@@ -363,6 +376,9 @@ def main(folder):
         accept_token(folder, request["token"])
     except Refused as refusal:
         print(json.dumps(refusal.args[0]))
+        return
+    except OSError as error:
+        print(json.dumps({"error": f"the token cannot be kept in {folder}: {error}"}))
         return
     kill_leftovers(folder)
     read_end, write_end = os.pipe()

@@ -16,6 +16,7 @@ made a session of its own, as a daemon does, stays. When it is cut off, every de
 killed itself takes the command with it (PR_SET_PDEATHSIG), and no more than that.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -39,22 +40,25 @@ class Log:
         """Append to `path`, if given."""
         self.path = path
         self.tail = b""
-        self.file = open(path, "ab") if path else None  # noqa: SIM115 - it stays open while the command runs
-        if self.file:
-            self.file.write(f"--- {title}\n".encode())
-            self.file.flush()
+        self.file = None
+        self.append(f"--- {title}\n".encode())
 
     def write(self, data):
         """Take what was printed."""
         self.tail = (self.tail + data)[-TAIL_BYTES:]
-        if self.file is None:
+        self.append(data)
+
+    def append(self, data):
+        """Append to the file; rotate it when it is long. What a full disk does not take is lost."""
+        if self.path is None:
             return
-        self.file.write(data)
-        self.file.flush()
-        if self.file.tell() >= LOG_BYTES:
-            self.file.close()
-            os.replace(self.path, self.path + ".1")
-            self.file = open(self.path, "ab")  # noqa: SIM115
+        with contextlib.suppress(OSError):
+            self.file = self.file or open(self.path, "ab", buffering=0)  # noqa: SIM115 - until rotated
+            self.file.write(data)
+            if self.file.tell() >= LOG_BYTES:
+                os.replace(self.path, self.path + ".1")
+                self.file.close()
+                self.file = None
 
 
 def start(request):

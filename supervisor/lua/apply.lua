@@ -38,7 +38,7 @@ local function claim(keys, id, wanted)
   if (lease and lease.token or '') ~= wanted.token then return 'refused:token' end
   if tonumber(redis.call('HGET', KEYS[3], id) or 0) ~= wanted.generation then return 'refused:generation' end
   if not same_circuit then return 'refused:circuit' end
-  local last = lease and tonumber(lease.token) or 0
+  local last = lease and math.max(tonumber(lease.token), tonumber(lease.fence or 0)) or 0
   local claimed = wanted.lease
   claimed.token = string.format('%.0f', math.max(last + 1, us))
   claimed.stage = 'queued'

@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import redis
 
 from supervisor.model import LEASE_TTL
-from tests.conftest import missing
 from tests.faults.conftest import Scale
 from tests.faults.harness import Plant, Shape, eventually
+from tests.small_disk import fill, small_disk
 
 pytestmark = [pytest.mark.live, pytest.mark.fault, pytest.mark.slow]
 MakePlant = Callable[[Shape], Plant]
 Report = Callable[..., None]
 BUSY = Shape(processes=0, floating=3, bound=3, life=1.5, effect=(0.2, 1.0))
 DISK = 4  # MB
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """Put a small file system over a folder."""
-    options = ("-t", "tmpfs", "-o", f"size={DISK}m", "tmpfs", str(folder))
-    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        missing(f"no small disk can be mounted, which takes root: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(ballast: Path) -> None:
-    """Take what is left of a disk."""
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 4096)
-        except OSError:
-            return
 
 
 def refuses(client: redis.Redis) -> bool:
@@ -58,7 +32,7 @@ def refuses(client: redis.Redis) -> bool:
 def test_f20_the_disk_under_redis_log_is_full(make_plant: MakePlant, scale: Scale, report: Report) -> None:
     plant = make_plant(BUSY)
     ballast, took = plant.redis.folder / "ballast", []
-    with small_disk(plant.redis.folder), plant.redis.client() as client:
+    with small_disk(plant.redis.folder, DISK), plant.redis.client() as client:
         plant.start()
         pids = {name: piece.pid for name, piece in plant.pieces.items()}
         for _ in range(scale(1, 5)):

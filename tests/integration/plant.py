@@ -216,7 +216,8 @@ class Plant:
 
     def renew(self, *grants: Grant, begun_ago: float = 1.0) -> dict[str, str]:
         """Renew as the executor that runs these as r1."""
-        return self.runtime.leases.renew("edge-1@h1", [held(grant, begun_ago=begun_ago) for grant in grants])
+        answers = self.runtime.leases.renew("edge-1@h1", [held(grant, begun_ago=begun_ago) for grant in grants])
+        return dict(zip([grant.action_id for grant in grants], answers, strict=True))
 
     def running(self, worker_id: str = "flow-1", **changes: Any) -> Grant:
         """Claim an action and begin it as r1."""

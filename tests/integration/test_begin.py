@@ -124,9 +124,11 @@ def on_another_redis(plant: Plant) -> None:
 def test_what_was_claimed_before_redis_was_replaced_begins_after_the_hold_off(plant: Plant) -> None:
     grant = plant.claim()
     on_another_redis(plant)
-    before = plant.dump()
+    before, lease = plant.dump(), plant.lease()
+    assert lease is not None
     assert plant.begin(grant) == HOLD_OFF
-    assert plant.dump() == before
+    assert plant.lease() == msgspec.structs.replace(lease, waiting={"r1": True})
+    assert {**plant.dump(), plant.keys.lease(NODE, "flow-1"): ""} == {**before, plant.keys.lease(NODE, "flow-1"): ""}
     tick_id = plant.start_tick()
     assert plant.store.finish_tick(NAME, tick_id, "{}", {})
     before = plant.dump()
@@ -134,13 +136,26 @@ def test_what_was_claimed_before_redis_was_replaced_begins_after_the_hold_off(pl
     assert plant.dump() == before
     plant.clock.advance(5)
     assert plant.begin(grant) is None
+    begun = plant.lease()
+    assert begun is not None
+    assert begun.waiting == {}
+
+
+def test_in_a_hold_off_who_waits_to_begin_does_not_take_the_lease_by_renewing_it(plant: Plant) -> None:
+    grant = plant.claim()
+    on_another_redis(plant)
+    plant.start_tick()
+    assert plant.begin(grant, "waits") == HOLD_OFF
+    renewals = [held(grant, "waits", begun_ago=4), held(grant, "begun before", begun_ago=4)]
+    assert plant.runtime.leases.renew("edge-1@h1", renewals) == ["queued", "recreated"]
+    assert plant.begin(grant, "waits") == "running_elsewhere"
 
 
 def test_in_a_hold_off_an_action_that_was_begun_and_lost_it_is_its_first_executors(plant: Plant) -> None:
     grant = plant.claim()
     on_another_redis(plant)
     plant.start_tick()
-    assert plant.runtime.leases.renew("edge-1@h1", [held(grant, "r1", begun_ago=20)]) == {"a1": "recreated"}
+    assert plant.runtime.leases.renew("edge-1@h1", [held(grant, "r1", begun_ago=20)]) == ["recreated"]
     assert plant.begin(grant, "r2") == "running_elsewhere"
     assert plant.begin(grant, "r1") is None
 

@@ -29,12 +29,12 @@ def test_a_running_action_is_asked_once_and_its_executor_sees_why(plant: Plant) 
     grant = plant.running()
     lease, events = plant.lease(), plant.events()
     assert lease is not None
-    assert plant.runtime.leases.asked_to_cancel([held(grant)]) == {}
+    assert plant.runtime.leases.asked_to_cancel([held(grant)]) == [""]
     assert [cancel(plant), cancel(plant)] == ["asked", "asked"]
     assert plant.lease() == msgspec.structs.replace(lease, cancel="asked by me")
     told = {"event": "action.cancel_asked", "worker_id": "flow-1", "action": "start", "action_id": "a1"}
     assert plant.events() == [*events, {**told, "token": grant.token, "reason": "asked by me"}]
-    assert plant.runtime.leases.asked_to_cancel([held(grant)]) == {"a1": "asked by me"}
+    assert plant.runtime.leases.asked_to_cancel([held(grant)]) == ["asked by me"]
 
 
 def test_an_asking_for_an_earlier_action_does_not_reach_the_next_one(plant: Plant) -> None:
@@ -45,7 +45,7 @@ def test_an_asking_for_an_earlier_action_does_not_reach_the_next_one(plant: Plan
     assert cancel(plant, first.token) == "nothing"
     assert plant.dump() == before
     assert cancel(plant, second.token) == "asked"
-    assert plant.runtime.leases.asked_to_cancel([held(first)]) == {}
+    assert plant.runtime.leases.asked_to_cancel([held(first)]) == [""]
 
 
 def test_by_force_a_running_action_is_freed_and_its_execution_holds_nothing_any_more(plant: Plant) -> None:

@@ -227,3 +227,31 @@ def test_an_action_that_was_asked_to_cancel_ends_with_the_reason_it_was_asked_fo
     plant.runtime.leases.cancel(NAME, NODE, "flow-1", "", "asked by me")
     assert plant.runtime.leases.end(grant, "r1", Outcome.CANCELLED, "told to give up")
     assert plant.events()[-1]["detail"] == "asked by me"
+
+
+@pytest.mark.parametrize("by", ["gone", "killed"])
+def test_who_took_the_message_of_a_claim_frees_it_unbegun_and_repeats_that_without_harm(plant: Plant, by: str) -> None:
+    grant = plant.claim()
+    assert plant.runtime.leases.end(grant, "r1", Outcome.CANCELLED, "told to give up before it began", by) is True
+    lease, before = plant.lease(), plant.dump()
+    assert lease is not None
+    assert (lease.stage, lease.outcome, lease.begun_at, lease.kills) == ("free", "cancelled", None, 0)
+    assert plant.runtime.leases.end(grant, "r1", Outcome.CANCELLED, "told to give up before it began", by) is True
+    assert plant.dump() == before
+    assert plant.begin(grant) == "ended"
+
+
+def test_an_execution_itself_ends_nothing_that_it_has_not_begun(plant: Plant) -> None:
+    grant = plant.claim()
+    assert plant.runtime.leases.end(grant, "r1", Outcome.SUCCESS, "done") is False
+    lease = plant.lease()
+    assert lease is not None
+    assert lease.stage == "queued"
+
+
+def test_a_claim_after_an_effect_was_refused_by_a_larger_token_is_larger_still(plant: Plant) -> None:
+    grant = plant.running()
+    forgotten = int(grant.token) + 3_600_000_000  # Redis was emptied, and its clock is an hour behind
+    assert plant.runtime.leases.end(grant, "r1", Outcome.DISCARDED, "fenced", fence=forgotten) is True
+    plant.clock.advance(1)
+    assert int(plant.claim(action_id="a2").token) == forgotten + 1

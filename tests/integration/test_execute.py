@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import ClassVar
 
+import msgspec
 import pytest
+import structlog
 
 import tests.integration.processes as real
 from actions.model import Action, ActionContext, Outcome
 from actions.restart_child import RestartChild
 from actions.stop import Stop
 from supervisor import execute
-from supervisor.leases import Grant
+from supervisor.leases import Grant, Leases
 from supervisor.model import Lease
+from supervisor.store import encode
 from supervisor.targets import folder_of
 from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, worker
@@ -187,3 +190,42 @@ def test_a_child_without_a_command_is_a_persons_work(site: Plant) -> None:
     lease = site.lease("child/broker")
     assert lease is not None
     assert lease.detail == "child broker has no command in the fleet file: it has to be restarted by hand"
+
+
+def test_an_action_that_waits_for_the_end_of_a_hold_off_says_so_once_and_then_runs(
+    site: Plant,
+) -> None:
+    grant = site.claim()
+    site.client.set(site.keys.tick, encode(msgspec.structs.replace(site.tick_document(), run_id="another")))
+    began = site.clock.now()
+    with structlog.testing.capture_logs() as logs:
+        assert run(site, grant) is Outcome.DISCARDED
+    told = [line for line in logs if line.get("event_name") == "action.waits"]
+    assert [(line["action_id"], line["reason"]) for line in told] == [("a1", "hold_off")]
+    assert site.clock.now() - began >= 30
+
+
+def test_an_action_whose_time_is_up_before_it_began_frees_its_claim(
+    site: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant = site.claim()
+
+    def begin(*_: object) -> str:
+        raise SoftTimeout
+
+    monkeypatch.setattr(Leases, "begin", begin)
+    assert run(site, grant) is Outcome.DISCARDED
+    assert ended(site) == ("free", "cancelled", "its time was up before it began")
+
+
+def test_a_fence_that_redis_has_forgotten_is_known_to_it_after_the_refusal(site: Plant) -> None:
+    folder = folder_of(site.runtime.settings.data_dir, NAME, NODE, "flow-1")
+    folder.mkdir(parents=True)
+    grant = site.claim()
+    forgotten = int(grant.token) + 10**9
+    (folder / "token").write_text(str(forgotten))
+    assert run(site, grant) is Outcome.DISCARDED
+    site.clock.advance(1)
+    again = site.claim(action_id="a2")
+    assert int(again.token) == forgotten + 1
+    assert run(site, again) is Outcome.SUCCESS

@@ -151,7 +151,7 @@ class LeaseMachine(RuleBasedStateMachine):
         lost = lease is None or int(lease.token) < int(execution.grant.token)
         owns = self._owns(execution.grant, execution.runner)
         one = held(execution.grant, execution.runner)
-        answer = self.plant.runtime.leases.renew("edge-1@h1", [one])[execution.grant.action_id]
+        answer = self.plant.runtime.leases.renew("edge-1@h1", [one])[0]
         assert answer == "recreated" if lost else answer == "renewed" if owns else answer in ("ended", "lost")
         if lost or owns:
             execution.until = self.plant.clock.now() + LEASE_TTL
@@ -164,13 +164,14 @@ class LeaseMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.grants)
     @rule(data=st.data(), runner=st.sampled_from(RUNNERS), outcome=st.sampled_from(ENDS), killed=st.booleans())
     def end(self, data: st.DataObject, runner: str, outcome: Outcome, killed: bool) -> None:
-        """Let anybody end anything: written exactly when it runs it."""
+        """Let anybody end anything: written exactly when it runs it, or, by an executor, took its message unbegun."""
         grant = self._some(data)
         lease = self.plant.lease(grant.worker_id)
-        owner = (
-            lease is not None
-            and (lease.token, lease.action_id, lease.runner) == (grant.token, grant.action_id, runner)
-            and (lease.stage is Stage.RUNNING or (lease.stage is Stage.FREE and lease.outcome == outcome))
+        mine = lease is not None and (lease.token, lease.action_id) == (grant.token, grant.action_id)
+        owner = lease is not None and (
+            (mine and killed and lease.stage is Stage.QUEUED)
+            or (mine and lease.runner == runner and lease.stage is Stage.RUNNING)
+            or (mine and lease.runner == runner and lease.stage is Stage.FREE and lease.outcome == outcome)
         )
         by_executor = "killed" if killed else ""
         assert self.plant.runtime.leases.end(grant, runner, outcome, "done", by_executor) is owner

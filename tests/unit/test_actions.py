@@ -55,10 +55,10 @@ class Refusing(FakeComponent):
     """A component that has accepted a larger token."""
 
     def start(self, token: int) -> Incarnation:
-        raise Fenced(f"token {token} is older than 9")
+        raise Fenced(token, 9, "it")
 
     def stop(self, token: int) -> None:
-        raise Fenced(f"token {token} is older than 9")
+        raise Fenced(token, 9, "it")
 
 
 Case = tuple[Action, Incarnation | None, list[tuple[str, int]]]

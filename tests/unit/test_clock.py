@@ -87,7 +87,13 @@ def test_a_slow_or_an_old_measurement_says_nothing() -> None:
     watch.stepped(1000.0, 50.0, 50.01)
     assert watch.stepped(1005.0, 51.0, 52.0) is False
     assert watch.stepped(1009.0, 53.0, 53.01) is False
-    assert watch.stepped(1100.0, 70.0, 70.01) is False
+    assert watch.stepped(1400.0, 174.0, 174.01) is False
+
+
+def test_a_process_that_did_nothing_for_a_minute_still_notices() -> None:
+    watch = StepWatch()
+    watch.stepped(1000.0, 50.0, 50.01)
+    assert watch.stepped(1065.0, 110.0, 110.01) is True
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ import queue
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import redis
 
 from actions.model import Outcome
+from supervisor import renewal
 from supervisor.clock import FakeClock
 from supervisor.leases import Grant, Held
 from supervisor.poolprocess import runner_of
@@ -27,18 +28,19 @@ class Answers:
     """Redis as the test wants it: `renewal` is the answer to each renewal, or the error it raises."""
 
     renewal: str | Exception = "renewed"
+    by_runner: dict[str, str] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
     renewed: list[list[Held]] = field(default_factory=list)
     ended: list[tuple[str, ...]] = field(default_factory=list)
 
-    def renew(self, executor: str, held: list[Held]) -> dict[str, str]:
+    def renew(self, executor: str, held: list[Held]) -> list[str]:
         self.renewed.append(held)
         if isinstance(self.renewal, Exception):
             raise self.renewal
-        return {one.grant.action_id: self.renewal for one in held}
+        return [self.by_runner.get(one.runner, self.renewal) for one in held]
 
-    def asked_to_cancel(self, held: list[Held]) -> dict[str, str]:
-        return {one.grant.action_id: self.asked[one.grant.action_id] for one in held if self.asked}
+    def asked_to_cancel(self, held: list[Held]) -> list[str]:
+        return [self.asked.get(one.grant.action_id, "") for one in held]
 
     def end(self, grant: Grant, runner: str, outcome: Outcome, detail: str, by_executor: str) -> bool:
         if isinstance(self.renewal, Exception):
@@ -135,6 +137,27 @@ def test_an_execution_whose_lease_is_lost_is_told_to_give_up_at_once(bench: Benc
     assert bench.renewal.cancelled == 1
 
 
+def test_two_copies_of_one_message_are_two_executions_and_only_the_one_without_the_lease_gives_up(bench: Bench) -> None:
+    owner = bench.start()
+    bench.look_until(1)
+    copy = bench.start()
+    execution = bench.running.pop()
+    bench.running.insert(0, replace(execution, grant=bench.running[0].grant))
+    bench.answers.by_runner = {runner_of(copy.pid): "lost"}
+    bench.look_until(4)
+    assert copy.wait(5) == -signal.SIGUSR2
+    bench.running.pop(0)
+    bench.look_until(20)
+    assert owner.poll() is None
+
+
+def test_what_redis_says_has_not_begun_is_asked_about_again_at_once(bench: Bench) -> None:
+    bench.start()
+    bench.answers.renewal = "queued"
+    bench.look_until(2)
+    assert [held.begun_ago for call in bench.answers.renewed for held in call] == [0.0, 0.5, 1.0, 1.5]
+
+
 @pytest.mark.parametrize("answer", ["queued", "recreated", "ended"])
 def test_no_other_answer_disturbs_an_execution(bench: Bench, answer: str) -> None:
     process = bench.start()
@@ -193,6 +216,24 @@ def test_an_end_that_redis_did_not_take_is_dropped_when_its_lease_has_long_been_
     bench.answers.renewal = "renewed"
     bench.look_until(1)
     assert bench.answers.ended == []
+
+
+def test_a_process_that_hangs_in_the_kernel_holds_up_neither_renewals_nor_other_ends(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung, dead, alive = bench.start(DEAF), bench.start(), bench.start()
+    gone = renewal._is_gone
+    monkeypatch.setattr(renewal, "_is_gone", lambda pid: pid != hung.pid and gone(pid))
+    dead.kill()
+    for _ in range(2):
+        bench.reports.put(End(bench.running.pop(0), Outcome.LOST, "its pool process died"))
+    bench.look_until(10)
+    assert [end[0] for end in bench.answers.ended] == ["a2"]
+    assert len(bench.answers.renewed) == 3
+    assert alive.poll() is None
+    monkeypatch.undo()
+    bench.look_until(0.5)
+    assert [end[0] for end in bench.answers.ended] == ["a2", "a1"]
 
 
 def test_past_its_hard_limit_and_what_the_pool_had_to_kill_it_a_lease_is_not_renewed_and_its_process_killed(

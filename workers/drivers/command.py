@@ -80,8 +80,9 @@ class CommandComponent:
             try:
                 holder.accept_token(str(self.folder), token)
             except holder.Refused as refusal:
-                last = refusal.args[0]["fenced"]
-                raise Fenced(f"token {token} is older than {last}, which {self.id} has accepted already") from None
+                raise Fenced(token, refusal.args[0]["fenced"], self.id) from None
+            except OSError as error:
+                raise ActionError(f"the token cannot be kept in {self.folder}: {error}") from None
             yield lock.fileno()
 
     def _run(self, verb: str, command: tuple[str, ...], token: int, lock: int) -> None:

@@ -182,9 +182,7 @@ class ProcessComponent:
 
     def _check(self, reply: Mapping[str, Any], token: int) -> None:
         if "fenced" in reply:
-            raise Fenced(
-                f"token {token} is older than {reply['fenced']}, which {self.folder.name} has accepted already"
-            )
+            raise Fenced(token, reply["fenced"], self.folder.name)
         if "error" in reply:
             raise ActionError(str(reply["error"]))
 
