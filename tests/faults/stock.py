@@ -84,7 +84,7 @@ class Stock:
         with Celery(broker=self.redis.url) as sender:
             for name in names:
                 sender.send_task("stock.effect", args=(name,))
-        self._wait(lambda: len([x for x in self.journal() if x["worker"] in names and x["do"] == "begin"]) >= 6, 30)
+        self._wait(lambda: len([x for x in self.journal() if x["do"] == "begin" and x["worker"] in names]) >= 6, 30)
         time.sleep(self.random.uniform(0.0, 2.0))
         node = self.random.choice(sorted(self.pieces))
         self.pieces[node].signal(signal.SIGKILL)
