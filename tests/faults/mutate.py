@@ -38,8 +38,8 @@ MUTANTS = (
             ),
             (
                 "supervisor/lua/end.lua",
-                "lease.token == ARGV[2] and lease.action_id == ARGV[3] and lease.runner == ARGV[4]",
-                "lease.runner == ARGV[4]",
+                "lease and lease.token == ARGV[2] and lease.action_id == ARGV[3]",
+                "lease",
             ),
             ("workers/holder.py", "    if token < last:\n", "    if False:\n"),
         ),
