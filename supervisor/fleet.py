@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -37,6 +37,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 MAX_FAILURES = 100  # failures whose times are kept of each worker
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
+E = TypeVar("E", "_Group", "_Child", "_Worker")
 
 
 class FleetError(UsageError):
@@ -61,6 +62,7 @@ class _Supervisor(_Table, frozen=True, kw_only=True):
 
 
 class _Group(_Table, frozen=True, kw_only=True):
+    supervisor: Name | None = None
     name: Name
     max_in_action: Positive
 
@@ -78,6 +80,7 @@ class _Runbook(_Table, frozen=True, kw_only=True):
 
 
 class _Child(_Table, frozen=True, kw_only=True):
+    supervisor: Name | None = None
     name: Name
     type: CheckType
     node: Name
@@ -92,6 +95,7 @@ class _Child(_Table, frozen=True, kw_only=True):
 
 
 class _Worker(_Table, frozen=True, kw_only=True):
+    supervisor: Name | None = None
     id: Name
     type: str
     node: Name | None = None
@@ -102,7 +106,8 @@ class _Worker(_Table, frozen=True, kw_only=True):
 
 
 class _File(_Table, frozen=True, kw_only=True):
-    supervisor: _Supervisor
+    supervisor: _Supervisor | None = None
+    supervisors: tuple[_Supervisor, ...] = ()
     groups: tuple[_Group, ...] = ()
     children: tuple[_Child, ...] = ()
     workers: tuple[_Worker, ...] = ()
@@ -125,7 +130,7 @@ class WorkerEntry:
 
 @dataclass(frozen=True)
 class Fleet:
-    """A fleet file that has passed every check."""
+    """What one supervisor has in a fleet file that has passed every check."""
 
     settings: SupervisorSettings
     children: tuple[ChildSpec, ...]
@@ -138,16 +143,61 @@ class Fleet:
         return tuple(dict.fromkeys([*self.settings.nodes, *used]))
 
 
-def read_fleet(path: Path, types: WorkerRegistry, known_nodes: Iterable[str] = ()) -> Fleet:
-    """Read and check a fleet file.
+def read_fleets(path: Path, types: WorkerRegistry, known_nodes: Iterable[str] = ()) -> tuple[Fleet, ...]:
+    """Read and check a fleet file; return the fleet of each of its supervisors.
 
-    `known_nodes` are the nodes that may be named when the file declares none itself; empty: any may.
+    `known_nodes` are the nodes that may be named where a supervisor declares none itself; empty: any may.
     Raises `FleetError`.
     """
-    raw = _parse(path)
-    file = _convert(raw, _File, path)
-    reader = _Reader(path, file, types, frozenset(file.supervisor.nodes or known_nodes))
-    return reader.read()
+    file = _convert(_parse(path), _File, path)
+    tables = _supervisors(path, file)
+    _whose(path, file, tuple(tables))
+    _unique(path, "workers", "id", [(number, worker.id) for number, worker in enumerate(file.workers)])
+    nodes = frozenset(known_nodes)
+    return tuple(_Reader(path, file, types, nodes, table, place).read() for place, table in tables.values())
+
+
+def _supervisors(path: Path, file: _File) -> dict[str, tuple[str, _Supervisor]]:
+    """Return the file's supervisors by name, each with its place in the file. Raises `FleetError`."""
+    if (file.supervisor is None) is (not file.supervisors):
+        seen = "has both" if file.supervisor else "has neither"
+        raise FleetError(f"{path}: {seen}; expected one [supervisor] table, or [[supervisors]] tables")
+    if file.supervisor is not None:
+        return {file.supervisor.name: ("[supervisor]", file.supervisor)}
+    _unique(path, "supervisors", "name", [(number, table.name) for number, table in enumerate(file.supervisors)])
+    return {
+        table.name: (f"[[supervisors]] number {number + 1} (name {table.name!r})", table)
+        for number, table in enumerate(file.supervisors)
+    }
+
+
+def _whose(path: Path, file: _File, names: tuple[str, ...]) -> None:
+    """See that everything says which supervisor's it is, where there are several. Raises `FleetError`."""
+    for table in ("groups", "children", "workers"):
+        for number, entry in enumerate(getattr(file, table)):
+            if entry.supervisor in names or (entry.supervisor is None and len(names) == 1):
+                continue
+            label = _label(entry)
+            expected = f"expected one of {', '.join(names)}, the supervisors of this file"
+            raise _failure(path, table, number, label, "supervisor", entry.supervisor, expected)
+
+
+def _label(entry: _Group | _Child | _Worker) -> str:
+    return f"id {entry.id!r}" if isinstance(entry, _Worker) else f"name {entry.name!r}"
+
+
+def _failure(path: Path, table: str, number: int, label: str, key: str, value: object, expected: str) -> FleetError:
+    return FleetError(f"{path}: [[{table}]] number {number + 1} ({label}), key {key}: value {value!r}: {expected}")
+
+
+def _unique(path: Path, table: str, key: str, named: Sequence[tuple[int, str]]) -> None:
+    """See that no two of a table's entries, given by number, have one name. Raises `FleetError`."""
+    first: dict[str, int] = {}
+    for number, name in named:
+        if name in first:
+            expected = f"expected a name of its own; number {first[name] + 1} has it already"
+            raise _failure(path, table, number, f"{key} {name!r}", key, name, expected)
+        first[name] = number
 
 
 def config_id(config: msgspec.Struct) -> str:
@@ -182,7 +232,7 @@ def _convert(raw: object, kind: type[T], path: Path, inside: str = "$", whole: o
     try:
         return msgspec.convert(raw, kind, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        message, _, at = str(error).partition(" - at `")
+        message, _, at = str(error).replace(" | null", "").partition(" - at `")  # TOML knows no null
         where = inside + at.rstrip("`").removeprefix("$")
         raise FleetError(_complaint(path, raw if whole is None else whole, where, message, kind)) from None
 
@@ -231,6 +281,7 @@ def _fields(kind: type[object], where: str) -> tuple[str, ...]:
     """Return the keys that the table at `where` may have, sorted; `kind` is what `where` was to become."""
     tables = {
         "supervisor": _Supervisor,
+        "supervisors": _Supervisor,
         "groups": _Group,
         "children": _Child,
         "workers": _Worker,
@@ -278,43 +329,51 @@ def _key(steps: Iterable[str | int]) -> str:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Turns the tables of one file into documents, with the checks that need more than one key."""
+    """Turns one supervisor's tables of a file into documents, with the checks that need more than one key.
+
+    `table` is its own, which stands at `place`.
+    """
 
     path: Path
     file: _File
     types: WorkerRegistry
-    nodes: frozenset[str]
+    known_nodes: frozenset[str]
+    table: _Supervisor
+    place: str
 
     def read(self) -> Fleet:
         """Return the fleet. Raises `FleetError`."""
-        self._unique("groups", "name", [group.name for group in self.file.groups])
-        self._unique("children", "name", [child.name for child in self.file.children])
-        self._unique("workers", "id", [worker.id for worker in self.file.workers])
-        children = tuple(self._child(number, child) for number, child in enumerate(self.file.children))
-        workers = tuple(self._worker(number, worker) for number, worker in enumerate(self.file.workers))
+        _unique(self.path, "groups", "name", [(number, group.name) for number, group in self._own(self.file.groups)])
+        _unique(
+            self.path, "children", "name", [(number, child.name) for number, child in self._own(self.file.children)]
+        )
+        children = tuple(self._child(number, child) for number, child in self._own(self.file.children))
+        workers = tuple(self._worker(number, worker) for number, worker in self._own(self.file.workers))
         self._dependencies()
         return Fleet(self._settings(), children, workers)
 
+    def _own(self, entries: Sequence[E]) -> list[tuple[int, E]]:
+        """Return this supervisor's of a table's entries, each with its number in the file."""
+        return [(number, entry) for number, entry in enumerate(entries) if entry.supervisor in (None, self.table.name)]
+
     def _fail(self, table: str, number: int, label: str, key: str, value: object, expected: str) -> FleetError:
-        return FleetError(
-            f"{self.path}: [[{table}]] number {number + 1} ({label}), key {key}: value {value!r}: {expected}"
-        )
+        return _failure(self.path, table, number, label, key, value, expected)
 
     def _settings(self) -> SupervisorSettings:
-        table = self.file.supervisor
+        table = self.table
         if table.name in RESERVED_SUPERVISORS:
-            seen = f"[supervisor], key name: value {table.name!r}"
+            seen = f"{self.place}, key name: value {table.name!r}"
             raise FleetError(f"{self.path}: {seen}: expected another name; Celery's keys begin with this one")
         for key, least in _LEAST.items():
             value = getattr(table, key)
             if value < least:
                 raise FleetError(
-                    f"{self.path}: [supervisor], key {key}: value '{value}': expected at least {Duration(least)}"
+                    f"{self.path}: {self.place}, key {key}: value '{value}': expected at least {Duration(least)}"
                 )
         if table.observation_interval >= 10:
             seen = str(table.observation_interval)
             raise FleetError(
-                f"{self.path}: [supervisor], key observation_interval: value {seen!r}: expected less than 10s, "
+                f"{self.path}: {self.place}, key observation_interval: value {seen!r}: expected less than 10s, "
                 "the age at which an observation is too old to act on"
             )
         return SupervisorSettings(
@@ -323,7 +382,7 @@ class _Reader:
             observation_interval=float(table.observation_interval),
             max_attempts=table.max_attempts,
             nodes=table.nodes,
-            groups={group.name: group.max_in_action for group in self.file.groups},
+            groups={group.name: group.max_in_action for _, group in self._own(self.file.groups)},
             backoff_jitter=table.backoff_jitter,
             quarantine_after=table.quarantine_after,
             quarantine_window=float(table.quarantine_window),
@@ -332,21 +391,13 @@ class _Reader:
             source=str(self.path),
         )
 
-    def _unique(self, table: str, key: str, names: list[str]) -> None:
-        for number, name in enumerate(names):
-            first = names.index(name)
-            if first != number:
-                expected = f"expected a name of its own; number {first + 1} has it already"
-                raise self._fail(table, number, f"{key} {name!r}", key, name, expected)
-
     def _node(self, table: str, number: int, label: str, node: str) -> None:
         if node in RESERVED_PLACES:
             expected = f"expected a node's name; {' and '.join(RESERVED_PLACES)} mean something else here"
             raise self._fail(table, number, label, "node", node, expected)
-        if self.nodes and node not in self.nodes:
-            expected = (
-                f"unknown node; expected one of {', '.join(sorted(self.nodes))} (or add it to [supervisor] nodes)"
-            )
+        nodes = self.table.nodes or self.known_nodes
+        if nodes and node not in nodes:
+            expected = f"unknown node; expected one of {', '.join(sorted(nodes))} (or add it to the supervisor's nodes)"
             raise self._fail(table, number, label, "node", node, expected)
 
     def _child(self, number: int, child: _Child) -> ChildSpec:
@@ -425,32 +476,33 @@ class _Reader:
         return WorkerEntry(worker.id, worker.type, worker.node, desired)
 
     def _group(self, number: int, label: str, group: str | None) -> None:
-        groups = sorted(one.name for one in self.file.groups)
+        groups = sorted(one.name for _, one in self._own(self.file.groups))
         if group is not None and group not in groups:
             named = f"one of {', '.join(groups)}" if groups else "a name"
             expected = f"unknown group; expected {named} of the [[groups]] of this file"
             raise self._fail("workers", number, label, "group", group, expected)
 
     def _dependencies(self) -> None:
-        children = {child.name for child in self.file.children}
-        ids = {worker.id for worker in self.file.workers}
-        for number, worker in enumerate(self.file.workers):
+        children = {child.name for _, child in self._own(self.file.children)}
+        workers = dict(self._own(self.file.workers))
+        ids = {worker.id for worker in workers.values()}
+        for number, worker in workers.items():
             for name in worker.depends_on:
                 if name in children and name in ids:
                     expected = f"{name!r} names a child and a worker; rename one of them"
                     raise self._fail("workers", number, f"id {worker.id!r}", "depends_on", name, expected)
                 if name not in children and name not in ids:
-                    expected = f"expected a child or worker of this file: one of {', '.join(sorted(children | ids))}"
+                    expected = f"expected a child or worker beside it: one of {', '.join(sorted(children | ids))}"
                     raise self._fail("workers", number, f"id {worker.id!r}", "depends_on", name, expected)
-        graph = {worker.id: [name for name in worker.depends_on if name in ids] for worker in self.file.workers}
-        self._no_cycle(graph)
+        self._no_cycle(workers, ids)
 
-    def _no_cycle(self, graph: dict[str, list[str]]) -> None:
+    def _no_cycle(self, workers: Mapping[int, _Worker], ids: set[str]) -> None:
+        graph = {worker.id: [name for name in worker.depends_on if name in ids] for worker in workers.values()}
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
             cycle = list(reversed(error.args[1]))  # graphlib tells it from the dependency to the dependent
-            number = list(graph).index(cycle[0])
+            number = next(number for number, worker in workers.items() if worker.id == cycle[0])
             expected = "depends_on runs in a circle; expected an order in which workers can start"
             raise self._fail(
                 "workers", number, f"id {cycle[0]!r}", "depends_on", " -> ".join(cycle), expected

@@ -25,7 +25,6 @@ from actions.model import ActionError
 from supervisor.backoff import delay
 from supervisor.clock import Clock
 from supervisor.errors import Refused, SupervisorError, TimedOut
-from supervisor.fleet import Fleet
 from supervisor.settings import Settings
 from workers.drivers.process import ProcessComponent, look, quit_holder
 from workers.duration import Duration
@@ -165,14 +164,13 @@ def part_environment(settings: Settings) -> dict[str, str]:
     return {**settings.environment(), "PATH": path, "FSM_LOG_FORMAT": log_format, "PYTHONUNBUFFERED": "1"}
 
 
-def parts_of(fleet: Fleet, settings: Settings, exporter_port: int, flower_port: int) -> list[Part]:
+def parts_of(nodes: Iterable[str], settings: Settings, exporter_port: int, flower_port: int) -> list[Part]:
     """Return all parts but Redis: executors, beats, exporter, Flower."""
     celery = (sys.executable, "-m", "celery", "--quiet", "-A", "supervisor")
     executor = (*celery, "worker", "--without-gossip", "--without-mingle")
     parts = [Part("supervisor", (*executor, "-Q", "supervisor", "-n", "supervisor@%h", "-c", "2"), 2)]
     parts += [
-        Part(f"node-{node}", (*executor, "-Q", f"actions,actions.{node}", "-n", f"{node}@%h"), 1)
-        for node in fleet.nodes
+        Part(f"node-{node}", (*executor, "-Q", f"actions,actions.{node}", "-n", f"{node}@%h"), 1) for node in nodes
     ]
     parts += [Part(f"beat-{number}", (*celery, "beat"), 3) for number in (1, 2)]
     fsmctl = (sys.executable, "-c", "from supervisor.cli import main; main()")

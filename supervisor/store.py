@@ -252,41 +252,49 @@ class Store:
 
     # -- desired ------------------------------------------------------------------------------------------------------
 
-    def apply_fleet(self, fleet: Fleet) -> Applied:
-        """Write a fleet's file layer. A worker that leaves its place for that is stopped there first.
+    def apply_fleets(self, fleets: Sequence[Fleet]) -> dict[str, Applied]:
+        """Write the file layer of one file's supervisors, of all or none; return what changed, by supervisor.
 
-        What left the file is marked removed, to be forgotten; what has another place in it, as moving there. Raises
-        `Refused` when a worker would change its type, or a child its node, under its name.
+        A worker that leaves its place for that is stopped there first. What left the file is marked removed, to be
+        forgotten; what has another place in it, as moving there. Raises `Refused` when a worker would change its type
+        or its supervisor, or a child its node, under its name.
         """
-        keys = self.keys(fleet.settings.name)
+        names = [fleet.settings.name for fleet in fleets]
 
-        def write(pipe: Any) -> Applied:
-            index, now = self.index(fleet.settings.name), self.now()
-            before = index.places if index else {}
-            applied = Applied()
+        def write(pipe: Any) -> dict[str, Applied]:
+            places = {name: index.places if (index := self.index(name)) else {} for name in names}
+            _stay_where_they_are(fleets, places)
+            now = self.now()
             pipe.multi()
-            pipe.sadd(key_names.supervisors(self.namespace), fleet.settings.name)
-            pipe.set(keys.settings, encode(msgspec.structs.replace(fleet.settings, applied_at=now)))
-            self._write_workers(pipe, keys, fleet, before, now, applied)
-            self._write_children(pipe, keys, fleet, before, applied)
-            self._mark_removed(pipe, keys, fleet, before, applied)
-            return applied
+            return {fleet.settings.name: self._write_fleet(pipe, fleet, places, now) for fleet in fleets}
 
-        return self._wish(keys, write)
+        return self._wish([self.keys(name) for name in names], write)
 
-    def _wish(self, keys: Keys, write: Callable[[Any], T]) -> T:
-        """Change what people wish for; `write` reads, begins to queue (`multi`) and queues its changes.
+    def _write_fleet(self, pipe: Any, fleet: Fleet, places: Mapping[str, Mapping[str, str]], now: float) -> Applied:
+        """Queue the file layer of one supervisor."""
+        name, applied = fleet.settings.name, Applied()
+        keys, before = self.keys(name), places[name]
+        pipe.sadd(key_names.supervisors(self.namespace), name)
+        pipe.set(keys.settings, encode(msgspec.structs.replace(fleet.settings, applied_at=now)))
+        self._write_workers(pipe, keys, fleet, before, now, applied)
+        self._write_children(pipe, keys, fleet, before, applied)
+        self._mark_removed(pipe, keys, fleet, before, applied)
+        return applied
+
+    def _wish(self, of: Sequence[Keys], write: Callable[[Any], T]) -> T:
+        """Change what people wish `of` supervisors; `write` reads, begins to queue (`multi`) and queues its changes.
 
         It is called again when what is wished for, or where, has changed since it read.
         """
 
         def transaction(pipe: Any) -> T:
             result = write(pipe)
-            pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
-            self.scripts.queue(pipe, "touch", [keys.revision])
+            for keys in of:
+                pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
+                self.scripts.queue(pipe, "touch", [keys.revision])
             return result
 
-        changed: T = self.client.transaction(transaction, keys.revision, value_from_callable=True)
+        changed: T = self.client.transaction(transaction, *(keys.revision for keys in of), value_from_callable=True)
         return changed
 
     def touch(self, supervisor: str) -> None:
@@ -410,7 +418,7 @@ class Store:
             pipe.hincrby(keys.generations, worker_id, 1)
             pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
 
-        self._wish(keys, write)
+        self._wish([keys], write)
 
     def leave(self, supervisor: str, place: str, worker_id: str, generation: int, tick_id: str = "") -> bool:
         """Let a worker leave its place: for where it moves to, else every trace of it but its events is removed.
@@ -544,3 +552,15 @@ def event_order(entry_id: str) -> tuple[int, int]:
     """Return a stream id as numbers, by which events of several streams are sorted."""
     milliseconds, _, number = entry_id.partition("-")
     return int(milliseconds), int(number)
+
+
+def _stay_where_they_are(fleets: Sequence[Fleet], places: Mapping[str, Mapping[str, str]]) -> None:
+    """See that no worker changes its supervisor: two would act for it. Raises `Refused`."""
+    for fleet in fleets:
+        for other in places.keys() - {fleet.settings.name}:
+            for worker in fleet.workers:
+                if worker.id in places[other] and worker.id not in places[fleet.settings.name]:
+                    raise Refused(
+                        f"worker {worker.id!r} is {other}'s and cannot become {fleet.settings.name}'s; take it out of "
+                        "the file, apply, wait until it is forgotten, then add it again"
+                    )

@@ -7,6 +7,7 @@ import dataclasses
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from supervisor.clock import SystemClock
 from supervisor.collector import Collector
 from supervisor.connection import STORE_ERRORS, check_server
 from supervisor.errors import BadDocument
-from supervisor.fleet import Fleet, read_fleet
+from supervisor.fleet import Fleet, read_fleets
 from supervisor.launch import Part, Runner
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import URL_FILE, Settings, has_own_redis
@@ -54,8 +55,8 @@ class Up:
         self.private = not has_own_redis()
         self.path = path
         self.ports = ports
-        self.fleet = read_fleet(path, built_in())
-        pulse = min(settings.pulse, self.fleet.settings.tick_interval)
+        self.fleets = read_fleets(path, built_in())
+        pulse = min(settings.pulse, *(fleet.settings.tick_interval for fleet in self.fleets))
         self.settings = dataclasses.replace(settings, pulse=pulse)
         self.clock = SystemClock()
         self.stop = threading.Event()
@@ -81,11 +82,17 @@ class Up:
             stack.callback(self._stop, runner)
             runtime = self._start_store(runner, redis_part)
             runtime.mirror.restore_all()  # before the file is applied: what it does not say, as an operator's wish
-            runtime.store.apply_fleet(self.fleet)
-            for part in launch.parts_of(self.fleet, self.settings, self.ports.exporter, self.ports.flower):
+            runtime.store.apply_fleets(self.fleets)
+            for part in self._parts():
                 runner.start(part)
             self._tell()
             self._show(runner, runtime, tail)
+
+    def _parts(self) -> list[Part]:
+        return launch.parts_of(self._nodes(), self.settings, self.ports.exporter, self.ports.flower)
+
+    def _nodes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(node for fleet in self.fleets for node in fleet.nodes))
 
     def _redis(self) -> tuple[Part | None, str]:
         if not self.private:
@@ -110,10 +117,9 @@ class Up:
 
     def _tell(self) -> None:
         own = f"private, data in {self.settings.data_dir / 'redis'}" if self.private else "yours"
-        names = " ".join(
-            part.name for part in launch.parts_of(self.fleet, self.settings, self.ports.exporter, self.ports.flower)
-        )
-        self.say(f"supervisor {self.fleet.settings.name} runs, fleet from {self.path}")
+        names = " ".join(part.name for part in self._parts())
+        supervisors = ", ".join(fleet.settings.name for fleet in self.fleets)
+        self.say(f"supervisor {supervisors} runs, fleet from {self.path}")
         self.say(f"  store    {self.settings.shown_url} ({own})")
         self.say(f"  parts    {names}")
         self.say(f"  output   {self.settings.data_dir / 'parts'}/*/output.log")
@@ -128,12 +134,12 @@ class Up:
             launch.run_until(self.stop, runner, tail.look)
             tail.look()
             return
-        with Live(fleet_table(runtime, self.fleet), console=Console(), auto_refresh=False) as live:
+        with Live(fleet_table(runtime, self.fleets), console=Console(), auto_refresh=False) as live:
             # messages of the runner go above the table
             runner.say = lambda text: live.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
             def show() -> None:
-                live.update(fleet_table(runtime, self.fleet), refresh=True)
+                live.update(fleet_table(runtime, self.fleets), refresh=True)
 
             launch.run_until(self.stop, runner, show)
         runner.say = self.say
@@ -147,7 +153,7 @@ class Up:
         """Write down that nothing runs any more, so that nobody is told the contrary until the next run."""
         runtime = make_runtime(self.settings)
         try:
-            for node in self.fleet.nodes:
+            for node in self._nodes():
                 asyncio.run(Collector(runtime, node).look_once())
         except STORE_ERRORS as error:
             self.say(f"the last look was not written, the store does not answer: {error}")
@@ -161,9 +167,8 @@ def _fsmctl(settings: Settings) -> str:
     return name if default else f"{name} --data-dir {settings.data_dir}"
 
 
-def fleet_table(runtime: Runtime, fleet: Fleet) -> Table:
-    """Return the fleet as a picture of 80 columns; readable without colour."""
-    name = fleet.settings.name
+def fleet_table(runtime: Runtime, fleets: Sequence[Fleet]) -> Table:
+    """Return the fleets as one picture of 80 columns; readable without colour."""
     table = Table(box=None, pad_edge=False, title_justify="left", expand=False)
     for heading, width in (
         ("WORKER", 20),
@@ -175,26 +180,33 @@ def fleet_table(runtime: Runtime, fleet: Fleet) -> Table:
         ("ACTION", 12),
     ):
         table.add_column(heading, no_wrap=True, max_width=width)
-    try:
-        index = runtime.store.index(name)
-        if index is None:
+    titles = []
+    for fleet in fleets:
+        try:
+            circuit = _add_rows(table, runtime, fleet.settings.name)
+        except STORE_ERRORS as error:
+            table.title = f"the store does not answer: {error}"
             return table
-        world = load_world(runtime, name, index, runtime.store.now())
-    except STORE_ERRORS as error:
-        table.title = f"the store does not answer: {error}"
-        return table
-    except BadDocument as error:  # no reason to stop what runs
-        table.title = str(error)
-        return table
-    table.title = f"circuit {world.breaker.state}  " + "  ".join(
-        f"{child.spec.name} {child.verdict.state}" for child in world.children
-    )
+        except BadDocument as error:  # no reason to stop what runs
+            circuit = str(error)
+        titles.append(circuit if len(fleets) == 1 else f"{fleet.settings.name}: {circuit}")
+    table.title = "\n".join(titles)
+    return table
+
+
+def _add_rows(table: Table, runtime: Runtime, name: str) -> str:
+    """Add a supervisor's workers and return its circuit and children in a line."""
+    index = runtime.store.index(name)
+    if index is None:
+        return ""
+    world = load_world(runtime, name, index, runtime.store.now())
     for row in rows.worker_rows(name, world):
         cells = ("id", "node", "desired", "state", "observed_age", "pid", "action_or_why_not")
         table.add_row(
             *(str(row[cell]) if row[cell] is not None else "-" for cell in cells), style=_STYLES.get(row["phase"])
         )
-    return table
+    children = "  ".join(f"{child.spec.name} {child.verdict.state}" for child in world.children)
+    return f"circuit {world.breaker.state}  {children}"
 
 
 _STYLES = {"running": "green", "degraded": "yellow", "failed": "red", "unknown": "magenta"}

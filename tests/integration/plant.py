@@ -130,7 +130,7 @@ class Plant:
 
     def apply_fleet(self, *workers: WorkerEntry, children: Sequence[ChildSpec] = (), **changes: Any) -> Any:
         """Apply a fleet file."""
-        return self.store.apply_fleet(fleet(*workers, children=children, **changes))
+        return self.store.apply_fleets([fleet(*workers, children=children, **changes)])[NAME]
 
     def heartbeat(self, slots: int = 5) -> None:
         """Let the executor of edge-1 be alive."""

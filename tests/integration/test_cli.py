@@ -401,5 +401,5 @@ def test_the_help_of_each_command_has_an_example_and_fits_80_columns(run: Run, c
 
 def test_a_document_that_cannot_be_read_is_shown_by_up_and_ends_nothing(plant: Plant) -> None:
     plant.client.set(plant.keys.circuit, "not JSON")
-    shown = fleet_table(plant.runtime, fleet(worker("flow-1")))
+    shown = fleet_table(plant.runtime, [fleet(worker("flow-1"))])
     assert f"document at {plant.keys.circuit} cannot be read" in str(shown.title)

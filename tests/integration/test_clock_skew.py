@@ -42,7 +42,7 @@ def clock() -> WrongClock:
 def runtime(real_client: Any, tmp_path: Path, clock: WrongClock) -> Runtime:
     """Return a runtime on Redis' time, of a host with that clock, and a fleet."""
     made = make_runtime(settings(tmp_path), Store(real_client, "test"), clock)
-    made.store.apply_fleet(fleet(worker("flow-1"), observation_interval=0.2))
+    made.store.apply_fleets([fleet(worker("flow-1"), observation_interval=0.2)])
     (tmp_path / "nodes" / NODE).mkdir(parents=True)
     return made
 

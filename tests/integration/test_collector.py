@@ -51,7 +51,7 @@ def test_a_hung_target_delays_no_other_and_is_itself_observed_with_its_error(run
     broker = ChildSpec(name="broker", type="tcp", node=NODE, check=Check(address=hung))
     hung_child = ChildSpec(name="stuck", type="redis", node=NODE, check=Check(address=hung, timeout=0.5))
     workers = [flow, worker("flow-up"), worker("flow-down")]
-    runtime.store.apply_fleet(fleet(*workers, children=[broker, hung_child], observation_interval=0.1))
+    runtime.store.apply_fleets([fleet(*workers, children=[broker, hung_child], observation_interval=0.1)])
     pids = {item: component_of(runtime, NAME, NODE, item).start(1).pid for item in ("flow-hung", "flow-up")}
     with Observing(runtime):
         up, down = (wait_for_looks(runtime, item, 5) for item in ("flow-up", "flow-down"))
@@ -71,7 +71,7 @@ def test_a_hung_target_delays_no_other_and_is_itself_observed_with_its_error(run
 
 
 def test_s14_observations_go_on_while_the_circuit_is_open(runtime: Runtime) -> None:
-    runtime.store.apply_fleet(fleet(worker("flow-down"), observation_interval=0.2))
+    runtime.store.apply_fleets([fleet(worker("flow-down"), observation_interval=0.2)])
     keys = runtime.store.keys(NAME)
     opened_at = runtime.store.now()
     circuit = encode(Breaker(state="open", generation=1, opened_at=opened_at, reason="broker: no answer"))
@@ -86,7 +86,7 @@ def test_s14_observations_go_on_while_the_circuit_is_open(runtime: Runtime) -> N
 
 
 def test_what_is_asked_for_is_observed_long_before_it_is_due(runtime: Runtime) -> None:
-    runtime.store.apply_fleet(fleet(worker("flow-down"), worker("flow-other"), observation_interval=9.0))
+    runtime.store.apply_fleets([fleet(worker("flow-down"), worker("flow-other"), observation_interval=9.0)])
     with Observing(runtime):
         wait_for_looks(runtime, "flow-down", 1)
         other = wait_for_looks(runtime, "flow-other", 1)[0]
@@ -97,7 +97,7 @@ def test_what_is_asked_for_is_observed_long_before_it_is_due(runtime: Runtime) -
 
 
 def test_a_change_wakes_the_tick_and_a_repetition_does_not(runtime: Runtime) -> None:
-    runtime.store.apply_fleet(fleet(worker("flow-up"), observation_interval=0.2))
+    runtime.store.apply_fleets([fleet(worker("flow-up"), observation_interval=0.2)])
     wake = runtime.store.keys(NAME).wake(NODE)
     with Observing(runtime):
         wait_until(lambda: runtime.store.client.delete(wake), "the first observation wakes the tick")
@@ -108,11 +108,11 @@ def test_a_change_wakes_the_tick_and_a_repetition_does_not(runtime: Runtime) -> 
 
 
 def test_a_worker_that_is_added_is_observed_and_one_that_is_forgotten_is_not_any_more(runtime: Runtime) -> None:
-    runtime.store.apply_fleet(fleet(worker("flow-1"), observation_interval=0.1))
+    runtime.store.apply_fleets([fleet(worker("flow-1"), observation_interval=0.1)])
     keys = runtime.store.keys(NAME)
     with Observing(runtime):
         wait_for_looks(runtime, "flow-1", 1)
-        runtime.store.apply_fleet(fleet(worker("flow-1"), worker("flow-2"), observation_interval=0.1))
+        runtime.store.apply_fleets([fleet(worker("flow-1"), worker("flow-2"), observation_interval=0.1)])
         wait_for_looks(runtime, "flow-2", 1)
         assert runtime.store.leave(NAME, NODE, "flow-1", 1)
 
@@ -126,7 +126,7 @@ def test_a_worker_that_is_added_is_observed_and_one_that_is_forgotten_is_not_any
 
 
 def test_a_document_that_cannot_be_read_is_a_fresh_observation_that_says_so(runtime: Runtime) -> None:
-    runtime.store.apply_fleet(fleet(worker("flow-1"), worker("flow-2"), observation_interval=0.2))
+    runtime.store.apply_fleets([fleet(worker("flow-1"), worker("flow-2"), observation_interval=0.2)])
     keys = runtime.store.keys(NAME)
     runtime.store.client.set(keys.desired(NODE, "flow-1"), '{"schema": 99}')
     with Observing(runtime):
@@ -149,7 +149,7 @@ def test_an_absurd_reading_is_unknown_and_kept_aside(runtime: Runtime) -> None:
 
     kind = dataclasses.replace(runtime.workers.get("process"), name="absurd", observe=Absurd.observe)
     runtime.workers.register(kind)
-    runtime.store.apply_fleet(fleet(worker("flow-1", kind="absurd"), observation_interval=0.2))
+    runtime.store.apply_fleets([fleet(worker("flow-1", kind="absurd"), observation_interval=0.2)])
     with Observing(runtime):
         (seen,) = wait_for_looks(runtime, "flow-1", 1)
     assert (seen.pid, seen.error) == (None, "pid is -7")
@@ -158,7 +158,7 @@ def test_an_absurd_reading_is_unknown_and_kept_aside(runtime: Runtime) -> None:
 
 
 def test_settings_that_cannot_be_read_do_not_end_the_observation_of_what_is_known(runtime: Runtime) -> None:
-    runtime.store.apply_fleet(fleet(worker("flow-1"), observation_interval=0.2))
+    runtime.store.apply_fleets([fleet(worker("flow-1"), observation_interval=0.2)])
     with Observing(runtime):
         wait_until(lambda: observed(runtime, "flow-1"), "a first look")
         runtime.store.client.set(runtime.store.keys(NAME).settings, '{"schema":99}')
@@ -173,7 +173,7 @@ def test_settings_that_cannot_be_read_do_not_end_the_observation_of_what_is_know
 def test_a_redis_that_answers_reads_and_refuses_writes_is_said_once_with_the_reason(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runtime.store.apply_fleet(fleet(worker("flow-1"), observation_interval=0.1))
+    runtime.store.apply_fleets([fleet(worker("flow-1"), observation_interval=0.1)])
     configure("json", "info")
     refused: list[int] = []
 

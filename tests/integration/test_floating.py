@@ -138,7 +138,7 @@ def shares(runtime: Runtime) -> dict[str, int]:
 
 def test_each_floating_worker_is_observed_by_the_node_that_wins_it_and_another_takes_over(runtime: Runtime) -> None:
     mine, theirs = won_by(NODE, 2), won_by(OTHER, 3)
-    runtime.store.apply_fleet(fleet(*map(gateway, mine + theirs), observation_interval=0.2))
+    runtime.store.apply_fleets([fleet(*map(gateway, mine + theirs), observation_interval=0.2)])
     for node in (NODE, OTHER):
         live(runtime, node)
     with Observing(runtime, NODE):
@@ -162,7 +162,7 @@ def test_each_floating_worker_is_observed_by_the_node_that_wins_it_and_another_t
 
 def test_who_takes_over_goes_on_from_what_was_seen(runtime: Runtime, tmp_path: Path) -> None:
     (item,) = won_by(OTHER)
-    runtime.store.apply_fleet(fleet(gateway(item), observation_interval=0.2))
+    runtime.store.apply_fleets([fleet(gateway(item), observation_interval=0.2)])
     for node in (NODE, OTHER):
         live(runtime, node)
     with Observing(runtime, OTHER):
@@ -180,7 +180,7 @@ def test_who_takes_over_goes_on_from_what_was_seen(runtime: Runtime, tmp_path: P
 
 def test_who_takes_the_wish_looks_at_once_whoever_observes_it(runtime: Runtime) -> None:
     (item,) = won_by(OTHER)
-    runtime.store.apply_fleet(fleet(gateway(item), observation_interval=9.0))
+    runtime.store.apply_fleets([fleet(gateway(item), observation_interval=9.0)])
     for node in (NODE, OTHER):
         live(runtime, node)
     with Observing(runtime, OTHER):
@@ -200,7 +200,7 @@ def test_who_takes_the_wish_looks_at_once_whoever_observes_it(runtime: Runtime) 
 def test_a_floating_worker_whose_status_fails_is_freshly_unknown(runtime: Runtime) -> None:
     (item,) = won_by(NODE)
     silent = gateway(item, status=list(sh("echo no route to host; exit 255")))
-    runtime.store.apply_fleet(fleet(silent, observation_interval=0.2))
+    runtime.store.apply_fleets([fleet(silent, observation_interval=0.2)])
     live(runtime, NODE)
     with Observing(runtime, NODE):
         wait_until(lambda: observed(runtime, item, CommandObserved, POOL), "a first look", 15)

@@ -231,7 +231,7 @@ def touch(plant: Plant) -> Act:
 
 
 def apply_a_fleet(plant: Plant) -> Act:
-    return lambda: plant.store.apply_fleet(fleet(worker("flow-1", "stopped"), children=[make_child()]))
+    return lambda: plant.store.apply_fleets([fleet(worker("flow-1", "stopped"), children=[make_child()])])
 
 
 def set_an_override(plant: Plant) -> Act:

@@ -24,7 +24,7 @@ def test_every_script_uses_the_time_of_redis(real_client: Any, tmp_path: Path) -
     store = Store(real_client, "test")
     runtime = make_runtime(settings(tmp_path), store, FakeClock(start=12.0))
     before = round(redis_now(real_client), 3) - 0.001
-    store.apply_fleet(fleet(worker("flow-1")))
+    store.apply_fleets([fleet(worker("flow-1"))])
     store.heartbeat(NAME, NodeDocument(node=NODE, host="h", boot_id="b", executor="e", pid=1, slots=1, at=7.0))
     index = store.index(NAME)
     assert index is not None
@@ -52,7 +52,7 @@ def test_every_script_uses_the_time_of_redis(real_client: Any, tmp_path: Path) -
 def test_a_lease_of_redis_time_is_not_reaped_before_its_deadline(real_client: Any, tmp_path: Path) -> None:
     store = Store(real_client, "test")
     runtime = make_runtime(settings(tmp_path), store, FakeClock(start=4_000_000_000.0))
-    store.apply_fleet(fleet(worker("flow-1")))
+    store.apply_fleets([fleet(worker("flow-1"))])
     index = store.index(NAME)
     assert index is not None
     store.begin_tick(NAME, index, "t1")

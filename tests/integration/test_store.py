@@ -11,8 +11,9 @@ import pytest
 
 from actions.model import Outcome
 from supervisor.errors import BadDocument, Refused
+from supervisor.fleet import Fleet, WorkerEntry
 from supervisor.keys import SUPERVISOR
-from supervisor.model import ChildSpec, NodeDocument
+from supervisor.model import ChildSpec, NodeDocument, SupervisorSettings
 from supervisor.store import Applied, Store, encode
 from supervisor.view import load_world
 from tests.factories import NOW, make_child
@@ -291,7 +292,7 @@ def test_what_is_not_there_is_none(plant: Plant) -> None:
 def test_two_namespaces_on_one_redis_do_not_mix(plant: Plant) -> None:
     other = Store(plant.client, "other", plant.clock.now)
     before = dump(plant.client)
-    other.apply_fleet(fleet(worker("flow-1", "stopped", node="edge-2")))
+    other.apply_fleets([fleet(worker("flow-1", "stopped", node="edge-2"))])
     other.heartbeat(NAME, NodeDocument(node=NODE, host="elsewhere", boot_id="b9", executor="e", pid=1, slots=1))
     other.set_override(NAME, "edge-2", "flow-1", "running", "me")
     assert other.leave(NAME, "edge-2", "flow-1", 2) is True
@@ -340,3 +341,35 @@ def test_an_encoded_document_reads_back_the_same(plant: Plant) -> None:
     child = make_child()
     plant.client.set("test:x", encode(child))
     assert plant.store.read(ChildSpec, "test:x") == child
+
+
+def site(name: str, *workers: WorkerEntry) -> Fleet:
+    """Return what one of a file's supervisors has."""
+    return Fleet(SupervisorSettings(name=name, nodes=(NODE,)), (), workers)
+
+
+def test_the_supervisors_of_one_file_are_applied_together_each_with_its_own(bare_plant: Plant) -> None:
+    applied = bare_plant.store.apply_fleets([site("north", worker("a")), site("south", worker("b"))])
+    assert {name: one.added for name, one in applied.items()} == {"north": ["a"], "south": ["b"]}
+    indexes = {name: bare_plant.store.index(name) for name in ("north", "south")}
+    assert {name: index and dict(index.places) for name, index in indexes.items()} == {
+        "north": {"a": NODE},
+        "south": {"b": NODE},
+    }
+    assert all(index and index.revision for index in indexes.values())
+
+
+def test_a_worker_that_would_change_its_supervisor_is_refused_and_nothing_is_changed(bare_plant: Plant) -> None:
+    bare_plant.store.apply_fleets([site("north", worker("a")), site("south")])
+    before = bare_plant.dump()
+    with pytest.raises(Refused, match="worker 'a' is north's and cannot become south's; take it out of the file"):
+        bare_plant.store.apply_fleets([site("north", worker("c")), site("south", worker("a"))])
+    assert bare_plant.dump() == before
+
+
+def test_a_refusal_of_the_last_supervisor_leaves_the_first_as_it_was(bare_plant: Plant) -> None:
+    bare_plant.store.apply_fleets([site("north", worker("a")), site("south", worker("b"))])
+    before = bare_plant.dump()
+    with pytest.raises(Refused, match="worker 'b' is a process and cannot become a dfc_read"):
+        bare_plant.store.apply_fleets([site("north", worker("c")), site("south", worker("b", kind="dfc_read"))])
+    assert bare_plant.dump() == before

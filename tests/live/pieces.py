@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from supervisor.fleet import read_fleet
+from supervisor.fleet import read_fleets
 from supervisor.keys import POOL
 from supervisor.model import Lease
 from supervisor.runtime import Runtime, make_runtime
@@ -101,7 +101,7 @@ class Pieces:
         """Apply a fleet file."""
         path = self.folder / "fleet.toml"
         path.write_text(text)
-        self.store.apply_fleet(read_fleet(path, built_in()))
+        self.store.apply_fleets(read_fleets(path, built_in()))
 
     def want(self, worker_id: str, state: Any, place: str = "edge-1") -> None:
         """Say what is desired of a worker."""

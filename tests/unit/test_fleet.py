@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from supervisor.fleet import Fleet, FleetError, WorkerEntry, config_id, read_fleet
+from supervisor.fleet import Fleet, FleetError, WorkerEntry, config_id, read_fleets
 from supervisor.model import Check, ChildSpec, Runbook, SupervisorSettings
 from workers.duration import Duration
 from workers.model import Desired
@@ -70,7 +71,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "only blanks": (" \n\n", "is empty; expected at least a [supervisor] table with a name"),
     "unknown table": (
         "foo = 1\n" + TOP,
-        "top level: unknown key 'foo' (value 1); expected one of children, groups, supervisor, workers",
+        "top level: unknown key 'foo' (value 1); expected one of children, groups, supervisor, supervisors, workers",
     ),
     "unknown key of the supervisor": (
         TOP + "foo = 1\n",
@@ -81,11 +82,12 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of a worker": (
         TOP + WORKER + CONFIG + OTHER + 'colour = "red"\n',
         "[[workers]] number 2 (id 'b'): unknown key 'colour' (value 'red'); "
-        "expected one of config, depends_on, desired, group, id, node, type",
+        "expected one of config, depends_on, desired, group, id, node, supervisor, type",
     ),
     "unknown key of a group": (
         TOP + GROUP + "max = 3\n",
-        "[[groups]] number 1 (name 'line'): unknown key 'max' (value 3); expected one of max_in_action, name",
+        "[[groups]] number 1 (name 'line'): unknown key 'max' (value 3); expected one of max_in_action, name, "
+        "supervisor",
     ),
     "a group without a number": (
         TOP + '[[groups]]\nname = "line"\n',
@@ -137,7 +139,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of a child": (
         TOP + CHILD + CHECK + "port = 1\n",
         "[[children]] number 1 (name 'b'): unknown key 'port' (value 1); expected one of check, command, cwd, env, "
-        "name, node, runbook, start_grace, stop_signal, stop_timeout, type",
+        "name, node, runbook, start_grace, stop_signal, stop_timeout, supervisor, type",
     ),
     "unknown key of a check": (
         TOP + CHILD + 'check = { adress = "h:1" }\n',
@@ -177,7 +179,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "no supervisor": (
         WORKER + CONFIG,
-        "top level: key 'supervisor' is missing; expected it to be set",
+        "has neither; expected one [supervisor] table, or [[supervisors]] tables",
     ),
     "no id": (
         TOP + WORKER.replace('id = "a"\n', "") + CONFIG,
@@ -303,12 +305,12 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a node that was not declared": (
         TOP + 'nodes = ["m", "k"]\n' + WORKER + CONFIG,
         "[[workers]] number 1 (id 'a'), key node: value 'n': unknown node; "
-        "expected one of k, m (or add it to [supervisor] nodes)",
+        "expected one of k, m (or add it to the supervisor's nodes)",
     ),
     "a child's node that was not declared": (
         TOP + 'nodes = ["m"]\n' + CHILD + CHECK,
         "[[children]] number 1 (name 'b'), key node: value 'n': unknown node; "
-        "expected one of m (or add it to [supervisor] nodes)",
+        "expected one of m (or add it to the supervisor's nodes)",
     ),
     "a node called supervisor": (
         TOP + CHILD.replace('"n"', '"supervisor"') + CHECK,
@@ -331,8 +333,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "a dependency on nobody": (
         TOP + CHILD + CHECK + WORKER + CONFIG + 'depends_on = ["c"]\n',
-        "[[workers]] number 1 (id 'a'), key depends_on: value 'c': "
-        "expected a child or worker of this file: one of a, b",
+        "[[workers]] number 1 (id 'a'), key depends_on: value 'c': expected a child or worker beside it: one of a, b",
     ),
     "a dependency on two of one name": (
         TOP + CHILD + CHECK + OTHER + CONFIG + WORKER + CONFIG + 'depends_on = ["b"]\n',
@@ -349,6 +350,12 @@ REFUSED: dict[str, tuple[str, str]] = {
         "depends_on runs in a circle; expected an order in which workers can start",
     ),
 }
+
+
+def read_fleet(path: Path, types: WorkerRegistry, known_nodes: Sequence[str] = ()) -> Fleet:
+    """Read a file with one supervisor."""
+    (fleet,) = read_fleets(path, types, known_nodes)
+    return fleet
 
 
 def written(folder: Path, text: str) -> Path:
@@ -394,7 +401,7 @@ def test_an_unknown_key_with_a_dot_in_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(FleetError) as caught:
         read_fleet(path, TYPES)
     assert str(caught.value).startswith(f"{path}: top level: unknown key 'a.b' ")
-    assert str(caught.value).endswith("; expected one of children, groups, supervisor, workers")
+    assert str(caught.value).endswith("; expected one of children, groups, supervisor, supervisors, workers")
 
 
 class Plain(msgspec.Struct, frozen=True):
@@ -623,3 +630,126 @@ def test_a_long_chain_of_dependencies_is_no_circle(tmp_path: Path) -> None:
     table = '[[workers]]\nid = "w{}"\ntype = "process"\nnode = "n"\n{}config = {{ command = ["x"] }}\n'
     chain = [table.format(n, f'depends_on = ["w{n - 1}"]\n' if n else "") for n in range(1500)]
     assert len(read_fleet(written(tmp_path, TOP + "".join(chain)), TYPES).workers) == 1500
+
+
+SITES = """
+[[supervisors]]
+name = "north"
+nodes = ["n1"]
+
+[[supervisors]]
+name = "south"
+tick_interval = "2s"
+
+[[children]]
+supervisor = "north"
+name = "broker"
+type = "tcp"
+node = "n1"
+check = { address = "h:1" }
+
+[[children]]
+supervisor = "south"
+name = "broker"
+type = "tcp"
+node = "s1"
+check = { address = "h:2" }
+
+[[groups]]
+supervisor = "south"
+name = "line"
+max_in_action = 2
+
+[[workers]]
+supervisor = "north"
+id = "a"
+type = "process"
+node = "n1"
+depends_on = ["broker"]
+config = { command = ["x"] }
+
+[[workers]]
+supervisor = "south"
+id = "b"
+type = "process"
+node = "s1"
+group = "line"
+config = { command = ["x"] }
+"""
+
+
+def test_a_file_may_describe_several_supervisors_each_with_its_own(tmp_path: Path) -> None:
+    north, south = read_fleets(written(tmp_path, SITES), TYPES)
+    assert (north.settings.name, north.nodes, north.settings.groups) == ("north", ("n1",), {})
+    assert (south.settings.name, south.nodes, south.settings.groups) == ("south", ("s1",), {"line": 2})
+    assert [(child.name, child.check.address) for child in north.children] == [("broker", "h:1")]
+    assert [(child.name, child.check.address) for child in south.children] == [("broker", "h:2")]
+    assert ([worker.id for worker in north.workers], [worker.id for worker in south.workers]) == (["a"], ["b"])
+    assert south.settings.tick_interval == 2.0
+
+
+def test_with_one_supervisor_its_name_may_be_said(tmp_path: Path) -> None:
+    fleet = read_fleet(written(tmp_path, TOP + WORKER + CONFIG + 'supervisor = "p"\n'), TYPES)
+    assert [worker.id for worker in fleet.workers] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("", '[supervisor]\nname = "p"\n', "has both; expected one [supervisor] table, or [[supervisors]] tables"),
+        (
+            'supervisor = "south"\nid = "b"',
+            'id = "b"',
+            "[[workers]] number 2 (id 'b'), key supervisor: value None: expected one of north, south, the supervisors "
+            "of this file",
+        ),
+        (
+            'supervisor = "south"\nname = "broker"',
+            'supervisor = "east"\nname = "broker"',
+            "[[children]] number 2 (name 'broker'), key supervisor: value 'east': expected one of north, south, the "
+            "supervisors of this file",
+        ),
+        (
+            'name = "south"',
+            'name = "north"',
+            "[[supervisors]] number 2 (name 'north'), key name: value 'north': expected a name of its own; number 1 "
+            "has it already",
+        ),
+        (
+            'id = "b"',
+            'id = "a"',
+            "[[workers]] number 2 (id 'a'), key id: value 'a': expected a name of its own; number 1 has it already",
+        ),
+        (
+            'id = "b"',
+            'id = "b"\ndepends_on = ["a"]',
+            "[[workers]] number 2 (id 'b'), key depends_on: value 'a': expected a child or worker beside it: one of b, "
+            "broker",
+        ),
+        (
+            'supervisor = "south"\nname = "line"',
+            'supervisor = "north"\nname = "line"',
+            "[[workers]] number 2 (id 'b'), key group: value 'line': unknown group; expected a name of the [[groups]] "
+            "of this file",
+        ),
+        (
+            'tick_interval = "2s"',
+            'tick_interval = "1ms"',
+            "[[supervisors]] number 2 (name 'south'), key tick_interval: value '1ms': expected at least 50ms",
+        ),
+        (
+            'node = "n1"\ncheck',
+            'node = "s1"\ncheck',
+            "[[children]] number 1 (name 'broker'), key node: value 's1': unknown node; expected one of n1 (or add it "
+            "to the supervisor's nodes)",
+        ),
+    ],
+)
+def test_what_several_supervisors_cannot_have_is_refused_with_its_place(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    text = SITES.replace(old, new, 1) if old else new + SITES
+    path = written(tmp_path, text)
+    with pytest.raises(FleetError) as caught:
+        read_fleets(path, TYPES)
+    assert str(caught.value) == f"{path}: {message}"
