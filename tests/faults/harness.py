@@ -424,23 +424,35 @@ class Plant:
         self.urls[name] = f"redis://127.0.0.1:{proxy.port}/0"
         return proxy
 
-    def consumes(self, node: str, timeout: float) -> float:
-        """Send a message without a lease to a node, and return the seconds until its executor has discarded it."""
+    def consuming_again(self, timeout: float) -> float:
+        """Send every node a message without a lease; return the seconds until each executor has taken one since.
+
+        Taken is that message once it is discarded, or one from before that its executor says it keeps for the end of a
+        hold-off: the new one may stand behind that.
+        """
+        begun = now()
+        waiting = {node: (self._send_canary(node), len(self.pieces[node].said())) for node in self.shape.nodes}
+
+        def all_take() -> bool:
+            for node, (canary, said) in list(waiting.items()):
+                if self._discarded(node, canary) or '"event": "action.waits"' in self.pieces[node].said()[said:]:
+                    del waiting[node]
+            return not waiting
+
+        wait_until(all_take, f"executors to take messages, see {self.folder}", timeout)
+        return now() - begun
+
+    def _send_canary(self, node: str) -> str:
         canary = f"canary-{self.random.randrange(10**9)}"
         action = Message(SUPERVISOR, node, canary, "noop", canary, "1", {}, 30.0, f"actions.{node}")
-        events = self.store.keys(SUPERVISOR).events(node)
-
-        def discarded() -> bool:
-            return any(
-                fields.get("worker_id") == canary for _, fields in self.store.client.xrevrange(events, count=200)
-            )
-
-        begun = now()
         options = {"global_keyprefix": celery_prefix("fsm"), "priority_steps": [0]}
         with Celery(broker=self.redis.url, broker_transport_options=options) as app:
             CeleryPublisher(app, "supervisor.execute")([action])
-        wait_until(discarded, f"the executor of {node} to consume, see {self.folder}", timeout)
-        return now() - begun
+        return canary
+
+    def _discarded(self, node: str, canary: str) -> bool:
+        events = self.store.client.xrevrange(self.store.keys(SUPERVISOR).events(node), count=200)
+        return any(fields.get("worker_id") == canary for _, fields in events)
 
     # -- gateways ------------------------------------------------------------------------------------------------------
 
