@@ -9,6 +9,7 @@ import msgspec
 from actions.model import Action, InvalidParams, UnknownAction
 from actions.noop import Noop
 from actions.reconfigure import Reconfigure
+from actions.restart import Restart
 from actions.restart_child import RestartChild
 from actions.start import Start
 from actions.stop import Stop
@@ -59,6 +60,6 @@ def params_of(action: Action) -> dict[str, object]:
 def built_in() -> ActionRegistry:
     """Return a registry of the actions that come with this package."""
     registry = ActionRegistry()
-    for action in (Noop, Start, Stop, Reconfigure, RestartChild):
+    for action in (Noop, Start, Stop, Reconfigure, Restart, RestartChild):
         registry.register(action)
     return registry

@@ -19,6 +19,7 @@ class ConditionType(StrEnum):
     PAUSED = "paused"
     QUARANTINED = "quarantined"
     STUCK = "stuck"
+    INCONSISTENT = "inconsistent"
     UNKNOWN = "unknown"
     STALE = "stale"
     DERIVE_FAILED = "derive_failed"
@@ -56,6 +57,8 @@ def _held(snapshot: Snapshot, now: float) -> Iterator[Condition]:
     if status.quarantined_for:
         left = ago(status.quarantined_until - now)
         yield Condition(ConditionType.QUARANTINED, f"{status.quarantined_for}; ends in {left}", status.quarantined_at)
+    if status.fault:
+        yield Condition(ConditionType.INCONSISTENT, f"rule {status.fault}", status.fault_since)
 
 
 def _seen(subject: Subject, snapshot: Snapshot, now: float) -> Iterator[Condition]:

@@ -23,6 +23,7 @@ from supervisor.model import (
     Check,
     CheckType,
     ChildSpec,
+    DeclaredRule,
     Runbook,
     SupervisorSettings,
 )
@@ -37,7 +38,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 MAX_FAILURES = 100  # failures whose times are kept of each worker
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
-E = TypeVar("E", "_Group", "_Child", "_Worker")
+E = TypeVar("E", "_Group", "_Child", "_Worker", "_Rule")
 
 
 class FleetError(UsageError):
@@ -105,12 +106,22 @@ class _Worker(_Table, frozen=True, kw_only=True):
     config: dict[str, Any] = {}
 
 
+class _Rule(_Table, frozen=True, kw_only=True):
+    supervisor: Name | None = None
+    name: Name
+    child: Name
+    worker_type: str
+    observed: dict[str, bool | int | float | str]
+    lasts: Duration = Duration(30.0)
+
+
 class _File(_Table, frozen=True, kw_only=True):
     supervisor: _Supervisor | None = None
     supervisors: tuple[_Supervisor, ...] = ()
     groups: tuple[_Group, ...] = ()
     children: tuple[_Child, ...] = ()
     workers: tuple[_Worker, ...] = ()
+    rules: tuple[_Rule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,7 +184,7 @@ def _supervisors(path: Path, file: _File) -> dict[str, tuple[str, _Supervisor]]:
 
 def _whose(path: Path, file: _File, names: tuple[str, ...]) -> None:
     """See that everything says which supervisor's it is, where there are several. Raises `FleetError`."""
-    for table in ("groups", "children", "workers"):
+    for table in ("groups", "children", "workers", "rules"):
         for number, entry in enumerate(getattr(file, table)):
             if entry.supervisor in names or (entry.supervisor is None and len(names) == 1):
                 continue
@@ -182,7 +193,7 @@ def _whose(path: Path, file: _File, names: tuple[str, ...]) -> None:
             raise _failure(path, table, number, label, "supervisor", entry.supervisor, expected)
 
 
-def _label(entry: _Group | _Child | _Worker) -> str:
+def _label(entry: _Group | _Child | _Worker | _Rule) -> str:
     return f"id {entry.id!r}" if isinstance(entry, _Worker) else f"name {entry.name!r}"
 
 
@@ -265,6 +276,7 @@ def _shown(value: object) -> str:
 
 
 _CHOICES = {"desired": get_args(DesiredState), "type": get_args(CheckType), "stop_signal": get_args(StopSignal)}
+_NOT_RULED = frozenset({"schema", "collected_at", "error", "last_exit", "log"})  # of no use to compare with
 _LEAST = {
     "tick_interval": 0.05,
     "observation_interval": 0.1,
@@ -285,6 +297,7 @@ def _fields(kind: type[object], where: str) -> tuple[str, ...]:
         "groups": _Group,
         "children": _Child,
         "workers": _Worker,
+        "rules": _Rule,
         "check": _Check,
         "runbook": _Runbook,
     }
@@ -347,6 +360,7 @@ class _Reader:
         _unique(
             self.path, "children", "name", [(number, child.name) for number, child in self._own(self.file.children)]
         )
+        _unique(self.path, "rules", "name", [(number, rule.name) for number, rule in self._own(self.file.rules)])
         children = tuple(self._child(number, child) for number, child in self._own(self.file.children))
         workers = tuple(self._worker(number, worker) for number, worker in self._own(self.file.workers))
         self._dependencies()
@@ -388,7 +402,41 @@ class _Reader:
             quarantine_window=float(table.quarantine_window),
             quarantine_for=float(table.quarantine_for),
             flap_window=float(table.flap_window),
+            rules=tuple(self._rule(number, rule) for number, rule in self._own(self.file.rules)),
             source=str(self.path),
+        )
+
+    def _rule(self, number: int, rule: _Rule) -> DeclaredRule:
+        label = f"name {rule.name!r}"
+        children = sorted(child.name for _, child in self._own(self.file.children))
+        if rule.child not in children:
+            expected = f"expected a child beside it: one of {', '.join(children) or 'none'}"
+            raise self._fail("rules", number, label, "child", rule.child, expected)
+        if rule.worker_type not in self.types.names():
+            expected = f"unknown worker type; expected one of {', '.join(self.types.names())}"
+            raise self._fail("rules", number, label, "worker_type", rule.worker_type, expected)
+        fields = {
+            field.name: field.type
+            for field in msgspec.structs.fields(self.types.get(rule.worker_type).observed_type)
+            if field.name not in _NOT_RULED
+        }
+        if not rule.observed:
+            raise self._fail("rules", number, label, "observed", {}, f"expected one of {', '.join(sorted(fields))}")
+        for name, value in rule.observed.items():
+            if name not in fields:
+                expected = f"a {rule.worker_type} has no such observation; expected one of {', '.join(sorted(fields))}"
+                raise self._fail("rules", number, label, f"observed.{name}", value, expected)
+            try:
+                msgspec.convert(value, fields[name])
+            except msgspec.ValidationError as error:
+                plain = str(error)[:1].lower() + str(error)[1:]
+                raise self._fail("rules", number, label, f"observed.{name}", value, plain) from None
+        return DeclaredRule(
+            name=rule.name,
+            child=rule.child,
+            worker_type=rule.worker_type,
+            observed=rule.observed,
+            lasts=float(rule.lasts),
         )
 
     def _node(self, table: str, number: int, label: str, node: str) -> None:

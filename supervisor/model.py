@@ -43,6 +43,19 @@ def of_other_time(collected_at: float, data_since: float, now: float) -> str | N
     return None
 
 
+class DeclaredRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A consistency rule of a fleet file: `child` is ok, and for `lasts` a worker that depends on it is seen so.
+
+    `observed` holds fields of what is observed of workers of that type, with their values; `lasts` is in seconds.
+    """
+
+    name: str
+    child: str
+    worker_type: str
+    observed: dict[str, bool | int | float | str]
+    lasts: float
+
+
 class SupervisorSettings(Document, frozen=True, kw_only=True):
     """What a fleet file says about the control loop. Durations in seconds. `source` is where the fleet came from.
 
@@ -63,6 +76,7 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     quarantine_window: float = QUARANTINE_WINDOW
     quarantine_for: float = QUARANTINE_FOR
     flap_window: float = FLAP_WINDOW
+    rules: tuple[DeclaredRule, ...] = ()
     source: str = ""
     applied_at: float = 0.0
 

@@ -14,6 +14,7 @@ from supervisor.breaker import Verdict
 from supervisor.failures import count_failure, failures_of, not_before, remember
 from supervisor.keys import POOL
 from supervisor.model import CLOCK_STEP, QUEUED_PER_SLOT, Lease, Stage, SupervisorSettings, of_other_time
+from supervisor.rules import Rule, find, note, restart
 from workers.duration import ago
 from workers.model import UNKNOWN_AFTER, Phase, Signal, Snapshot, Status, Transition
 
@@ -54,6 +55,7 @@ class View(msgspec.Struct, frozen=True):
     slots: Mapping[str, int]
     circuit_open: bool
     settings: SupervisorSettings = _DEFAULTS
+    rules: tuple[Rule, ...] = ()
     data_since: float = 0.0
     hold_until: float = 0.0
 
@@ -163,6 +165,14 @@ def _follow(
 ) -> list[Step | Skip]:
     """Return what a transition amounts to: a new status, an action, or an action that is held back."""
     status = next_status(snapshot, transition, now, view.settings)
+    if _runs_on(subject, snapshot, transition):
+        try:
+            found = find(view.rules, snapshot, view.verdicts)
+        except Exception as error:  # noqa: BLE001 - a rule's own code may raise anything; it costs that worker, not the tick
+            return [Skip(subject.id, SkipReason.DERIVE_FAILED, f"rule: {type(error).__name__}: {error}")]
+        status = note(status, found, now)
+        if found is not None and (restarted := restart(snapshot, status, found, view.settings, now)) is not None:
+            transition, status = restarted
     if transition.action is not None:
         held = _held_back(subject, snapshot, status, transition.action, view, by_id, now)
         wanted = Step(subject, transition.reason, action=transition.action)
@@ -171,6 +181,13 @@ def _follow(
         return _leave(subject, snapshot, status, transition.reason)
     changed = _written(subject, status, Step(subject, transition.reason))
     return [step for step in changed if isinstance(step, Step) and step.status is not None]
+
+
+def _runs_on(subject: Subject, snapshot: Snapshot, transition: Transition) -> bool:
+    """Tell whether the worker is up and is to stay as it is."""
+    phase = subject.phases.get(snapshot.status.state)
+    stays = transition.action is None and transition.state == snapshot.status.state
+    return stays and phase in (Phase.RUNNING, Phase.DEGRADED) and not snapshot.wants_stop
 
 
 def _leave(subject: Subject, snapshot: Snapshot, status: Status, reason: str) -> list[Step | Skip]:

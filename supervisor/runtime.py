@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 
 import actions.registry
 import workers.registry
 from actions.registry import ActionRegistry
 from supervisor.clock import Clock, StepWatch, SystemClock
 from supervisor.connection import connect
+from supervisor.errors import SupervisorError
 from supervisor.leases import Leases
 from supervisor.mirror import Mirror
+from supervisor.rules import Rule
 from supervisor.settings import Settings
 from supervisor.store import Store
 from workers.registry import WorkerRegistry
@@ -28,6 +31,7 @@ class Runtime:
     clock: Clock
     mirror: Mirror
     steps: StepWatch
+    rules: tuple[Rule, ...] = ()
 
 
 def make_runtime(settings: Settings, store: Store | None = None, clock: Clock | None = None) -> Runtime:
@@ -42,4 +46,17 @@ def make_runtime(settings: Settings, store: Store | None = None, clock: Clock | 
         clock=clock or SystemClock(),
         mirror=Mirror(used, settings.data_dir),
         steps=StepWatch(),
+        rules=_rules_from_python(),
     )
+
+
+def _rules_from_python() -> tuple[Rule, ...]:
+    """Return the consistency rules that installed packages bring. Raises `SupervisorError` for one that is none."""
+    found = []
+    for point in entry_points(group="fsm_supervisor.rules"):
+        try:
+            rule: Rule = point.load()
+            found.append(rule)
+        except Exception as error:
+            raise SupervisorError(f"rule {point.name} ({point.value}) cannot be loaded: {error}") from error
+    return tuple(found)

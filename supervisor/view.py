@@ -20,6 +20,7 @@ from supervisor.model import (
 )
 from supervisor.plan import Subject, View
 from supervisor.rendezvous import Heartbeats, is_away
+from supervisor.rules import Declared
 from supervisor.runtime import Runtime
 from supervisor.store import Index, Store, decode
 from workers.model import Control, Desired, Identity, Metadata, Override, Snapshot, Status, Transition
@@ -115,6 +116,7 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
         slots=_slots(nodes, now),
         circuit_open=breaker.is_open,
         settings=index.settings,
+        rules=(*(Declared(rule) for rule in index.settings.rules), *runtime.rules),
         data_since=times.data_since,
         hold_until=tick.hold_until if tick else 0.0,
     )

@@ -139,6 +139,8 @@ class Status(Document, frozen=True, kw_only=True):
     `quarantines` counts quarantines in a row, each twice as long as the one before.
     `resumed_at` is the resume that was heeded last, `forgiven_action` the last action before it: its failures are void.
     `stuck_action` is the last action that was told as stuck.
+    `fault` is what a consistency rule finds, beginning with the rule's name and a colon, since `fault_since`;
+    `fault_counted` is the life and fault that was counted as a failure last.
     """
 
     state: str
@@ -157,6 +159,9 @@ class Status(Document, frozen=True, kw_only=True):
     resumed_at: float = 0.0
     forgiven_action: str = ""
     stuck_action: str = ""
+    fault: str = ""
+    fault_since: float = 0.0
+    fault_counted: str = ""
 
 
 class Metadata(msgspec.Struct, frozen=True):

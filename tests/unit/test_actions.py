@@ -11,6 +11,7 @@ from actions.model import Action, ActionContext, ActionError, Fenced, Incarnatio
 from actions.noop import Noop
 from actions.reconfigure import Reconfigure
 from actions.registry import ActionRegistry, built_in, params_of
+from actions.restart import Restart
 from actions.restart_child import RestartChild
 from actions.start import Start
 from actions.stop import Stop
@@ -74,6 +75,7 @@ CONTRACT: dict[str, Case] = {
     "reconfigure of what is down": (Reconfigure(), None, [("start", 5)]),
     "restart of the one that failed": (RESTART, OLD, [("stop", 5), ("start", 5)]),
     "restart of what is down": (RestartChild(child_name="broker"), None, [("start", 5)]),
+    "new life for what is down": (Restart(), None, [("start", 5)]),
     "restart of what was restarted already": (RESTART, RIGHT, []),
     "restart of what has the failed one's pid again": (RESTART, SAME_PID, []),
 }
@@ -107,9 +109,9 @@ def test_every_built_in_action_is_in_the_idempotence_contract() -> None:
         (Stop(), None, "was not running"),
         (Reconfigure(), OLD, "pid 101 runs configuration c1"),
         (Reconfigure(), RIGHT, "pid 42 already runs configuration c1"),
-        (RESTART, OLD, "restarted broker: was pid 41, now pid 101"),
-        (RESTART, None, "restarted broker: was not running, now pid 100"),
-        (RESTART, RIGHT, "broker already runs anew as pid 42"),
+        (RESTART, OLD, "restarted: was pid 41, now pid 101"),
+        (RESTART, None, "restarted: was not running, now pid 100"),
+        (RESTART, RIGHT, "already runs anew as pid 42"),
     ],
 )
 def test_an_action_says_what_it_did(action: Action, running: Incarnation | None, sentence: str) -> None:
@@ -124,7 +126,7 @@ def test_restart_child_brings_a_new_incarnation_under_its_token() -> None:
 
 
 def test_restart_child_fails_when_the_old_incarnation_still_runs() -> None:
-    with pytest.raises(ActionError, match="broker is still pid 41: expected a new incarnation after the restart"):
+    with pytest.raises(ActionError, match="is still pid 41: expected a new incarnation after the restart"):
         RESTART.execute(ActionContext(Immortal(OLD), token=5))
 
 
@@ -148,7 +150,9 @@ def test_s7_registry_builds_a_registered_action() -> None:
 def test_s7_registry_names_what_it_knows_for_an_unknown_name(look_up: Callable[[ActionRegistry], object]) -> None:
     with pytest.raises(UnknownAction) as caught:
         look_up(built_in())
-    assert str(caught.value) == ("unknown action 'fly': expected one of noop, reconfigure, restart_child, start, stop")
+    assert str(caught.value) == (
+        "unknown action 'fly': expected one of noop, reconfigure, restart, restart_child, start, stop"
+    )
 
 
 def test_s7_an_empty_registry_says_that_it_knows_none() -> None:
@@ -187,10 +191,14 @@ def test_s7_a_name_belongs_to_one_action() -> None:
 def test_s7_registering_the_same_action_again_changes_nothing() -> None:
     registry = built_in()
     registry.register(Noop)
-    assert registry.names() == ("noop", "reconfigure", "restart_child", "start", "stop")
+    assert registry.names() == ("noop", "reconfigure", "restart", "restart_child", "start", "stop")
 
 
-@pytest.mark.parametrize("action", [Noop(), Start(), Stop(), Reconfigure(), RESTART], ids=lambda action: action.name)
+@pytest.mark.parametrize(
+    "action",
+    [Noop(), Start(), Stop(), Reconfigure(), Restart(failed_pid=41, failed_start_ticks=7), RESTART],
+    ids=lambda action: action.name,
+)
 def test_an_action_comes_back_equal_from_the_parameters_of_its_message(action: Action) -> None:
     assert built_in().build(action.name, params_of(action)) == action
 
@@ -200,6 +208,7 @@ def test_where_and_for_how_long_each_action_may_run() -> None:
     assert {name: (registry.get(name).runs_on, registry.get(name).timeout) for name in registry.names()} == {
         "noop": ("pool", 30.0),
         "reconfigure": ("node", 30.0),
+        "restart": ("node", 60.0),
         "restart_child": ("node", 60.0),
         "start": ("node", 30.0),
         "stop": ("node", 30.0),

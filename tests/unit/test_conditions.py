@@ -51,6 +51,12 @@ HELD = {
         make_subject(lease=STUCK),
         [Condition(ConditionType.STUCK, "start has run for 1m10s on edge-1@h1, its timeout is 30s", NOW - 10)],
     ),
+    "inconsistent": (
+        make_subject(
+            make_snapshot(status=Status(state="running", since=NOW - 50, fault="r: why", fault_since=NOW - 9))
+        ),
+        [Condition(ConditionType.INCONSISTENT, "rule r: why", NOW - 9)],
+    ),
     "not observed yet": (unseen(), [Condition(ConditionType.UNKNOWN, "not observed yet", NOW - 100)]),
     "a look that knows nothing": (
         make_subject(make_snapshot(observed=Observed(collected_at=NOW - 3, error="probe timed out"))),

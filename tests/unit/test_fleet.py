@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from supervisor.fleet import Fleet, FleetError, WorkerEntry, config_id, read_fleets
-from supervisor.model import Check, ChildSpec, Runbook, SupervisorSettings
+from supervisor.model import Check, ChildSpec, DeclaredRule, Runbook, SupervisorSettings
 from workers.duration import Duration
 from workers.model import Desired
 from workers.process.config import ProcessConfig
@@ -71,7 +71,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "only blanks": (" \n\n", "is empty; expected at least a [supervisor] table with a name"),
     "unknown table": (
         "foo = 1\n" + TOP,
-        "top level: unknown key 'foo' (value 1); expected one of children, groups, supervisor, supervisors, workers",
+        "top level: unknown key 'foo' (value 1); expected one of children, groups, rules, supervisor, supervisors, "
+        "workers",
     ),
     "unknown key of the supervisor": (
         TOP + "foo = 1\n",
@@ -401,7 +402,7 @@ def test_an_unknown_key_with_a_dot_in_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(FleetError) as caught:
         read_fleet(path, TYPES)
     assert str(caught.value).startswith(f"{path}: top level: unknown key 'a.b' ")
-    assert str(caught.value).endswith("; expected one of children, groups, supervisor, supervisors, workers")
+    assert str(caught.value).endswith("; expected one of children, groups, rules, supervisor, supervisors, workers")
 
 
 class Plain(msgspec.Struct, frozen=True):
@@ -753,3 +754,57 @@ def test_what_several_supervisors_cannot_have_is_refused_with_its_place(
     with pytest.raises(FleetError) as caught:
         read_fleets(path, TYPES)
     assert str(caught.value) == f"{path}: {message}"
+
+
+RULE = """
+[[rules]]
+name = "no-output"
+child = "b"
+worker_type = "dfc_read"
+observed = { output_connected = false }
+"""
+
+
+def test_a_consistency_rule_is_read(tmp_path: Path) -> None:
+    settings = read_fleet(written(tmp_path, TOP + CHILD + CHECK + RULE), TYPES).settings
+    assert settings.rules == (
+        DeclaredRule(
+            name="no-output", child="b", worker_type="dfc_read", observed={"output_connected": False}, lasts=30.0
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('child = "b"', 'child = "c"', "key child: value 'c': expected a child beside it: one of b"),
+        (
+            '"dfc_read"',
+            '"flow"',
+            "key worker_type: value 'flow': unknown worker type; expected one of command, dfc_read, process",
+        ),
+        (
+            "output_connected = false",
+            "output = false",
+            "key observed.output: value False: a dfc_read has no such observation; expected one of config_id, errors, "
+            "http_error, input_connected, messages_in, messages_in_per_second, messages_out, messages_out_per_second, "
+            "output_connected, pid, ready, start_ticks, started_at",
+        ),
+        (
+            "output_connected = false",
+            'output_connected = "no"',
+            "key observed.output_connected: value 'no': expected `bool`, got `str`",
+        ),
+    ],
+)
+def test_a_rule_that_could_find_nothing_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = written(tmp_path, TOP + CHILD + CHECK + RULE.replace(old, new))
+    with pytest.raises(FleetError) as caught:
+        read_fleet(path, TYPES)
+    assert str(caught.value) == f"{path}: [[rules]] number 1 (name 'no-output'), {message}"
+
+
+def test_a_rule_without_anything_observed_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, TOP + CHILD + CHECK + RULE.replace("output_connected = false", ""))
+    with pytest.raises(FleetError, match=r"key observed: value \{\}: expected one of config_id, errors, "):
+        read_fleet(path, TYPES)
