@@ -165,14 +165,15 @@ def _follow(
 ) -> list[Step | Skip]:
     """Return what a transition amounts to: a new status, an action, or an action that is held back."""
     status = next_status(snapshot, transition, now, view.settings)
-    if _runs_on(subject, snapshot, transition):
+    if _is_up(subject, snapshot):
         try:
             found = find(view.rules, snapshot, view.verdicts)
         except Exception as error:  # noqa: BLE001 - a rule's own code may raise anything; it costs that worker, not the tick
             return [Skip(subject.id, SkipReason.DERIVE_FAILED, f"rule: {type(error).__name__}: {error}")]
         status = note(status, found, now)
-        if found is not None and (restarted := restart(snapshot, status, found, view.settings, now)) is not None:
-            transition, status = restarted
+        stays = transition.action is None and transition.state == snapshot.status.state
+        if found is not None and stays:
+            transition, status = restart(snapshot, status, found, view.settings, now) or (transition, status)
     if transition.action is not None:
         held = _held_back(subject, snapshot, status, transition.action, view, by_id, now)
         wanted = Step(subject, transition.reason, action=transition.action)
@@ -183,11 +184,11 @@ def _follow(
     return [step for step in changed if isinstance(step, Step) and step.status is not None]
 
 
-def _runs_on(subject: Subject, snapshot: Snapshot, transition: Transition) -> bool:
-    """Tell whether the worker is up and is to stay as it is."""
+def _is_up(subject: Subject, snapshot: Snapshot) -> bool:
+    """Tell whether the worker is to be up and is, or is on its way there."""
     phase = subject.phases.get(snapshot.status.state)
-    stays = transition.action is None and transition.state == snapshot.status.state
-    return stays and phase in (Phase.RUNNING, Phase.DEGRADED) and not snapshot.wants_stop
+    on_its_way = phase is Phase.STARTING and snapshot.observed is not None and snapshot.observed.pid is not None
+    return (on_its_way or phase in (Phase.RUNNING, Phase.DEGRADED)) and not snapshot.wants_stop
 
 
 def _leave(subject: Subject, snapshot: Snapshot, status: Status, reason: str) -> list[Step | Skip]:

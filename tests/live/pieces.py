@@ -81,14 +81,14 @@ class Pieces:
         self.start("supervisor", *EXECUTOR, "-Q", "supervisor", "-n", "supervisor@%h", "-c", "1")
         self.start("beat", "beat")
 
-    def start_node(self, node: str = "edge-1", slots: int = 2) -> subprocess.Popen[bytes]:
-        """Start a node's executor and wait until the node is known to live."""
+    def start_node(self, node: str = "edge-1", slots: int = 2, known_to: str = NAME) -> subprocess.Popen[bytes]:
+        """Start a node's executor and wait until a supervisor knows that the node lives."""
         process = self.start(node, *EXECUTOR, "-Q", f"actions,actions.{node}", "-n", f"{node}@%h", "-c", str(slots))
-        wait_until(lambda: self._is_ready(node), f"{node} to be ready: {self.said(node)}", 30)
+        wait_until(lambda: self._is_ready(node, known_to), f"{node} to be ready: {self.said(node)}", 30)
         return process
 
-    def _is_ready(self, node: str) -> bool:
-        document, collector = self.store.nodes(NAME, [node])[node]
+    def _is_ready(self, node: str, supervisor: str) -> bool:
+        document, collector = self.store.nodes(supervisor, [node])[node]
         return (
             document is not None and not document.left and document.pid == self.processes[node].pid and bool(collector)
         )

@@ -77,6 +77,13 @@ def test_the_same_fault_is_counted_once_while_its_restart_waits() -> None:
     assert [skip.reason for skip in again.skips] == [SkipReason.CIRCUIT_OPEN]
 
 
+def test_one_that_never_got_as_far_as_running_is_restarted_too_if_it_is_up() -> None:
+    fault = {"fault": f"no-output: {WHY}", "fault_since": NOW - 30, "state": "starting"}
+    assert [step.action for step in plan(flow(**fault)).steps] == [Restart(failed_pid=42, failed_start_ticks=7)]
+    down = plan(flow(**fault, pid=None, start_ticks=0))
+    assert not [step for step in down.steps if isinstance(step.action, Restart)]
+
+
 def test_a_new_incarnation_has_the_whole_time_to_connect() -> None:
     young = flow(fault=f"no-output: {WHY}", fault_since=NOW - 300, started_at=NOW - 29)
     assert plan(young).steps == ()
