@@ -78,7 +78,8 @@ class Thief:
 
 
 def test_f17_doubled_and_reordered_messages_have_one_effect_per_token(make_plant: MakePlant, scale: Scale) -> None:
-    plant = make_plant(Shape(processes=0, floating=2, bound=2, life=1.0, effect=(0.1, 0.4), fence=False))
+    # effects end at any moment of a tick, so that one decided without a look after the end would be seen
+    plant = make_plant(Shape(processes=0, floating=2, bound=2, life=1.0, effect=(0.1, 1.2), fence=False))
     doubling = Doubling(plant.random)
     plant.proxy("supervisor-1").edit = doubling
     plant.start()
