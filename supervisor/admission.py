@@ -26,6 +26,8 @@ class SkipReason(StrEnum):
     BACKING_OFF = "backing_off"
     QUEUE_FULL = "queue_full"
     BUDGET = "budget"
+    HALF_OPEN = "half_open"
+    RAMP = "ramp"
     DERIVE_FAILED = "derive_failed"
     HOLD_OFF = "hold_off"
 

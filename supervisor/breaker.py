@@ -1,23 +1,51 @@
 """The circuit breaker: verdicts in, circuit, restarts and notices out. Pure; time is an argument.
 
 Closed: every check passes, workers act. Open: a check failed; nothing is derived but stops, and the failed children are
-restarted, each attempt after the end of the one before, its grace and its backoff (SPEC 4.2).
+restarted, each attempt after the end of the one before, its grace and its backoff. Half open: the checks pass, and a
+few workers try whether that is true (SPEC 4.2). Which leads to which is `TABLE`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
-from supervisor.backoff import delay
-from supervisor.model import FLAP_WINDOW, Lease
+from supervisor.backoff import jittered
+from supervisor.model import Incident, Lease, SupervisorSettings
 from workers.model import Document
 
 PERSISTENT_FROM = 3  # attempts; SPEC 4.2
 ESCALATION_FROM = 5
+_CLAIMED_WITHIN = 0.1  # seconds: a claim's time is rounded, the last restart's is at least a second back
+State = Literal["closed", "open", "half_open"]
+
+
+class Condition(StrEnum):
+    """What the checks, or the workers that try, amount to."""
+
+    FAILED = "a check failed"
+    UNSURE = "not known to be well"
+    WELL = "all checks pass"
+    SETTLED = "the workers that try have settled"
+
+
+C = Condition
+TABLE: Mapping[tuple[State, Condition], State] = {
+    ("closed", C.FAILED): "open",
+    ("closed", C.UNSURE): "closed",
+    ("closed", C.WELL): "closed",
+    ("open", C.FAILED): "open",
+    ("open", C.UNSURE): "open",
+    ("open", C.WELL): "half_open",
+    ("half_open", C.FAILED): "open",
+    ("half_open", C.UNSURE): "half_open",
+    ("half_open", C.WELL): "half_open",
+    ("half_open", C.SETTLED): "closed",
+}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -32,32 +60,41 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What is being done for one failed child."""
+    """What is being done for one failed child. `asked_at`: when the last attempt was asked for; 0: none was yet."""
 
     attempts: int = 0
     failed_at: float = 0.0
+    asked_at: float = 0.0
 
 
 class Breaker(Document, frozen=True, kw_only=True):
     """The circuit of a supervisor. `opened_at`: start of the current or last open period, None if there was none.
 
     `generation` grows with every change of `state`, so that what was decided under another circuit can be told.
-    `failed_at`: when a check was last seen failed. `flapping`: it opened within the flap window after it had closed.
+    `eased_at`: when it last ceased to be open. `failed_at`: when a check was last seen failed. `flapping`: it opened
+    within the flap window after it had eased. `incident`: the id of the current or last incident, which lasts from
+    closed to closed. `probes`: the workers that have acted since it is half open. `ramp_at`: up to when the actions
+    that the ramp allows are used up; 0: there is no ramp.
     """
 
-    state: Literal["closed", "open"] = "closed"
+    state: State = "closed"
     generation: int = 0
     opened_at: float | None = None
+    eased_at: float | None = None
     closed_at: float | None = None
     failed_at: float = 0.0
     flapping: bool = False
     reason: str = ""
     children: dict[str, Recovery] = {}
     escalated: bool = False
+    escalated_at: float | None = None
+    incident: str = ""
+    probes: dict[str, bool] = {}
+    ramp_at: float = 0.0
 
     @property
     def is_open(self) -> bool:
-        """Tell whether actions are held back."""
+        """Tell whether actions are held back; half open counts as not open (SPEC 4.2)."""
         return self.state == "open"
 
     @property
@@ -67,7 +104,17 @@ class Breaker(Document, frozen=True, kw_only=True):
 
     def downtime(self, now: float) -> float:
         """Return the seconds since the circuit opened; 0 when closed."""
-        return max(0.0, now - self.opened_at) if self.is_open and self.opened_at is not None else 0.0
+        return max(0.0, now - self.opened_at) if self.state != "closed" and self.opened_at is not None else 0.0
+
+    def half_open_room(self, settings: SupervisorSettings) -> int | None:
+        """Return how many more workers may try whether all is well; None: any may act."""
+        return max(0, settings.half_open_workers - len(self.probes)) if self.state == "half_open" else None
+
+    def ramp_room(self, settings: SupervisorSettings, now: float) -> int | None:
+        """Return how many actions the ramp allows now; None: any number."""
+        if not self.ramp_at or not settings.recovery_rate:
+            return None
+        return max(0, math.floor((now - self.ramp_at) * settings.recovery_rate))
 
 
 class Notice(StrEnum):
@@ -79,6 +126,7 @@ class Notice(StrEnum):
     HEARTBEAT = "heartbeat"
     ONE_LEFT = "one_left"
     ESCALATED = "escalated"
+    HALF_OPENED = "half_opened"
     CLOSED = "closed"
 
 
@@ -108,7 +156,9 @@ def recovery_status(attempts: int) -> str:
     return "persistent_failure" if attempts < ESCALATION_FROM else "escalation_imminent"
 
 
-def next_attempt_at(recovery: Recovery, last: Lease | None, start_grace: float) -> float:
+def next_attempt_at(
+    recovery: Recovery, last: Lease | None, start_grace: float, jitter: float = 0.0, name: str = ""
+) -> float:
     """Return when the next restart may start: after the end of the last, its grace and its backoff.
 
     Infinity while one is in progress: its end decides.
@@ -118,7 +168,7 @@ def next_attempt_at(recovery: Recovery, last: Lease | None, start_grace: float) 
     if recovery.attempts == 0:
         return 0.0
     ended = last.ended_at if last is not None and last.ended_at is not None else recovery.failed_at
-    return ended + start_grace + delay(recovery.attempts)
+    return ended + start_grace + jittered(recovery.attempts, jitter, name)
 
 
 def _in_progress(last: Lease | None) -> bool:
@@ -130,35 +180,106 @@ def step(
     verdicts: Mapping[str, Verdict],
     restarts: Mapping[str, Lease | None],
     graces: Mapping[str, float],
-    max_attempts: int,
+    settings: SupervisorSettings,
     now: float,
     not_before: float = 0.0,
-    flap_window: float = FLAP_WINDOW,
 ) -> Decision:
     """Return what the circuit does about this tick's verdicts.
 
     `restarts` holds each child's last restart, `graces` its start_grace in seconds. None starts before `not_before`.
-    A check that swings from failed to passed and back closes nothing for `flap_window` seconds, see `_may_swing_back`.
     """
     failed = {name: verdict.detail for name, verdict in verdicts.items() if verdict.state == "failed"}
     said = [Said(Notice.CHECK_FAILED, name, {"error": detail}) for name, detail in failed.items()]
-    waits = _pending(breaker, verdicts) or _may_swing_back(breaker, restarts, flap_window, now)
-    if not failed and (not breaker.is_open or waits):
-        if breaker.is_open:
-            said += _heartbeat(breaker, restarts, graces, max_attempts, now)
-        return Decision(breaker, (), tuple(said))
-    if not failed:
-        return _close(breaker, now)
-    if not breaker.is_open:
-        breaker = _open(breaker, failed, flap_window, now)
-        values: Values = {"error": breaker.reason, "retry_attempt": 0, "backoff_delay": delay(1)}
-        said.append(Said(Notice.OPENED, next(iter(failed)), values))
-    else:
+    condition = _condition(breaker, verdicts, restarts, settings.flap_window, now)
+    before, after = breaker.state, TABLE[breaker.state, condition]
+    if condition is C.FAILED:
         breaker = msgspec.structs.replace(breaker, failed_at=now)
-        said += _heartbeat(breaker, restarts, graces, max_attempts, now)
-    if now < not_before:
+    if after == "open" and before == "open":
+        said += _heartbeat(breaker, restarts, graces, settings, now)
+    elif after == "open":
+        breaker = _open(breaker, failed, settings.flap_window, now)
+        values: Values = {"error": breaker.reason, "retry_attempt": breaker.attempts}
+        backoff = jittered(breaker.attempts + 1, settings.backoff_jitter, next(iter(failed)))
+        said.append(Said(Notice.OPENED, next(iter(failed)), {**values, "backoff_delay": backoff}))
+    elif before == "open" and settings.half_open_workers:
+        breaker, told = _half_open(breaker, settings, now)
+        said.append(told)
+    elif before == "open":
+        breaker, told = _close(breaker, settings, now, now - settings.tick_interval)
+        said.append(told)
+    if condition is not C.FAILED or now < not_before:
         return Decision(breaker, (), tuple(said))
-    return _restart(breaker, failed, restarts, graces, max_attempts, now, said)
+    return _restart(breaker, failed, restarts, graces, settings, now, said)
+
+
+def settle(
+    breaker: Breaker,
+    acted: Collection[str],
+    unsettled: Collection[str],
+    waiting: bool,
+    held_back: bool,
+    settings: SupervisorSettings,
+    now: float,
+) -> tuple[Breaker, tuple[Said, ...]]:
+    """Return the circuit after a plan has been made under it, and what to tell.
+
+    `acted` are the workers that the plan lets act, `unsettled` those that act, want to or cannot; `waiting` tells
+    whether any waits because the circuit is half open, `held_back` whether any does because of the ramp.
+    """
+    if breaker.state == "half_open":
+        probes = {**breaker.probes, **dict.fromkeys(acted, True)}
+        tried = bool(probes) and not any(name in unsettled for name in probes)
+        too_long = now - (breaker.eased_at or 0.0) >= settings.half_open_for
+        if waiting and not tried and not too_long:
+            return msgspec.structs.replace(breaker, probes=probes), ()
+        closed, told = _close(breaker, settings, now, now)
+        return closed, (told,)
+    if breaker.ramp_at and not held_back:
+        return msgspec.structs.replace(breaker, ramp_at=0.0), ()
+    if breaker.ramp_at and settings.recovery_rate:
+        used = breaker.ramp_at + len(acted) / settings.recovery_rate
+        kept = max(1.0, 1.0 / settings.recovery_rate)  # seconds: what was not used for longer is forfeited
+        return msgspec.structs.replace(breaker, ramp_at=max(used, now - kept)), ()
+    return breaker, ()
+
+
+def incident_of(before: Breaker, after: Breaker) -> Incident | None:
+    """Return the incident to keep when a circuit has changed from `before` to `after`; None when it is no news."""
+    if not after.incident:
+        return None
+    record = _record(after, before if before.incident == after.incident else after)
+    return record if before.incident != after.incident or record != _record(before, before) else None
+
+
+def _record(breaker: Breaker, before: Breaker) -> Incident:
+    """Return a circuit's incident; what closing forgets is taken from the circuit `before`."""
+    names = breaker.children or before.children
+    opened = breaker.opened_at or 0.0
+    return Incident(
+        id=breaker.incident,
+        opened_at=opened,
+        reason=breaker.reason if breaker.state == "open" else before.reason,
+        children=tuple(sorted(names)),
+        attempts=max(breaker.attempts, before.attempts),
+        escalated_at=breaker.escalated_at,
+        closed_at=breaker.closed_at if breaker.state == "closed" else None,
+    )
+
+
+def _condition(
+    breaker: Breaker,
+    verdicts: Mapping[str, Verdict],
+    restarts: Mapping[str, Lease | None],
+    flap_window: float,
+    now: float,
+) -> Condition:
+    if any(verdict.state == "failed" for verdict in verdicts.values()):
+        return C.FAILED
+    if breaker.state == "open" and (
+        _pending(breaker, verdicts) or _may_swing_back(breaker, restarts, flap_window, now)
+    ):
+        return C.UNSURE
+    return C.WELL
 
 
 def _pending(breaker: Breaker, verdicts: Mapping[str, Verdict]) -> bool:
@@ -170,7 +291,7 @@ def _may_swing_back(breaker: Breaker, restarts: Mapping[str, Lease | None], flap
     """Tell whether checks that pass may be one swing of a check that flaps.
 
     Not so once they have passed for all of the flap window; nor when every child that failed has been restarted since,
-    unless a circuit that was closed on such grounds opened again at once.
+    unless a circuit that was eased on such grounds opened again at once.
     """
     if not 0 <= now - breaker.failed_at < flap_window:
         return False
@@ -184,30 +305,47 @@ def _was_restarted(last: Lease | None, breaker: Breaker) -> bool:
 
 
 def _open(breaker: Breaker, failed: Mapping[str, str], flap_window: float, now: float) -> Breaker:
-    return Breaker(
+    """Open; from half open it is the same incident still, with its attempts and its downtime."""
+    fresh = Breaker(opened_at=now, incident=str(int(now)), closed_at=breaker.closed_at, eased_at=breaker.eased_at)
+    return msgspec.structs.replace(
+        fresh if breaker.state == "closed" else breaker,
         state="open",
         generation=breaker.generation + 1,
-        opened_at=now,
         failed_at=now,
-        flapping=breaker.closed_at is not None and 0 <= now - breaker.closed_at < flap_window,
+        flapping=breaker.eased_at is not None and 0 <= now - breaker.eased_at < flap_window,
         reason="; ".join(f"{name}: {detail}" for name, detail in failed.items()),
+        probes={},
     )
 
 
-def _close(breaker: Breaker, now: float) -> Decision:
+def _half_open(breaker: Breaker, settings: SupervisorSettings, now: float) -> tuple[Breaker, Said]:
+    half = msgspec.structs.replace(
+        breaker, state="half_open", generation=breaker.generation + 1, eased_at=now, flapping=False, probes={}
+    )
+    values: Values = {
+        "elapsed_downtime": breaker.downtime(now),
+        "retry_attempt": breaker.attempts,
+        "half_open_workers": settings.half_open_workers,
+    }
+    return half, Said(Notice.HALF_OPENED, next(iter(breaker.children), ""), values)
+
+
+def _close(breaker: Breaker, settings: SupervisorSettings, now: float, ramp_at: float) -> tuple[Breaker, Said]:
     closed = msgspec.structs.replace(
         breaker,
         state="closed",
         generation=breaker.generation + 1,
+        eased_at=breaker.eased_at if breaker.state == "half_open" else now,
         closed_at=now,
         flapping=False,
         reason="all checks pass",
         children={},
         escalated=False,
+        probes={},
+        ramp_at=ramp_at if settings.recovery_rate else 0.0,
     )
     values: Values = {"total_downtime": breaker.downtime(now), "retry_attempt": breaker.attempts}
-    child = next(iter(breaker.children), "")
-    return Decision(closed, (), (Said(Notice.CLOSED, child, values),))
+    return closed, Said(Notice.CLOSED, next(iter(breaker.children), ""), values)
 
 
 def _restart(
@@ -215,33 +353,45 @@ def _restart(
     failed: Mapping[str, str],
     restarts: Mapping[str, Lease | None],
     graces: Mapping[str, float],
-    max_attempts: int,
+    settings: SupervisorSettings,
     now: float,
     said: list[Said],
 ) -> Decision:
     """Start the restarts that are due, and tell when they are about to run out or have."""
     children = {**breaker.children}
     due: list[str] = []
-    escalated = breaker.escalated
     for name in failed:
-        recovery = children.get(name, Recovery(failed_at=now))
-        exhausted = recovery.attempts >= max_attempts and not _in_progress(restarts.get(name))
-        if exhausted and not escalated:
-            values: Values = {"max_attempts": max_attempts, "total_downtime": breaker.downtime(now)}
+        last = restarts.get(name)
+        recovery, was_refused = _counted(children.get(name, Recovery(failed_at=now)), last)
+        if recovery.attempts >= settings.max_attempts and not _in_progress(last) and not breaker.escalated:
+            values: Values = {"max_attempts": settings.max_attempts, "total_downtime": breaker.downtime(now)}
             said.append(Said(Notice.ESCALATED, name, values))
-            escalated = True
-        if now >= next_attempt_at(recovery, restarts.get(name), graces.get(name, 0.0)):
+            breaker = msgspec.structs.replace(breaker, escalated=True, escalated_at=now)
+        if now >= next_attempt_at(recovery, last, graces.get(name, 0.0), settings.backoff_jitter, name):
             due.append(name)
-            recovery = Recovery(attempts=recovery.attempts + 1, failed_at=recovery.failed_at)
-            said += _attempt_notices(name, recovery.attempts, max_attempts, breaker, now)
+            recovery = Recovery(recovery.attempts + 1, recovery.failed_at, now)
+            if not was_refused:
+                said += _attempt_notices(name, recovery.attempts, settings, breaker, now)
         children[name] = recovery
-    after = msgspec.structs.replace(breaker, children=children, escalated=escalated)
-    return Decision(after, tuple(due), tuple(said))
+    return Decision(msgspec.structs.replace(breaker, children=children), tuple(due), tuple(said))
 
 
-def _attempt_notices(name: str, attempts: int, max_attempts: int, breaker: Breaker, now: float) -> list[Said]:
-    notices = [Said(Notice.RESTART, name, {"retry_attempt": attempts, "backoff_delay": delay(attempts)})]
-    if attempts == max_attempts - 1:
+def _counted(recovery: Recovery, last: Lease | None) -> tuple[Recovery, bool]:
+    """Return the recovery without an attempt that was asked for and refused, and whether there was one.
+
+    An attempt is a restart that was started, and a full Redis, for one, grants no claim (SPEC 4.2).
+    """
+    claimed_at = last.claimed_at if last is not None else 0.0
+    refused = recovery.asked_at > claimed_at + _CLAIMED_WITHIN
+    return (msgspec.structs.replace(recovery, attempts=recovery.attempts - 1), True) if refused else (recovery, False)
+
+
+def _attempt_notices(
+    name: str, attempts: int, settings: SupervisorSettings, breaker: Breaker, now: float
+) -> list[Said]:
+    backoff = jittered(attempts, settings.backoff_jitter, name)
+    notices = [Said(Notice.RESTART, name, {"retry_attempt": attempts, "backoff_delay": backoff})]
+    if attempts == settings.max_attempts - 1:
         values: Values = {"attempts_remaining": 1, "total_downtime": breaker.downtime(now)}
         notices.append(Said(Notice.ONE_LEFT, name, values))
     return notices
@@ -251,18 +401,18 @@ def _heartbeat(
     breaker: Breaker,
     restarts: Mapping[str, Lease | None],
     graces: Mapping[str, float],
-    max_attempts: int,
+    settings: SupervisorSettings,
     now: float,
 ) -> list[Said]:
     """Say once per tick how far each failed child's recovery has got (plan, task 3.1)."""
     said = []
     for name, recovery in breaker.children.items():
-        wait = next_attempt_at(recovery, restarts.get(name), graces.get(name, 0.0)) - now
+        due = next_attempt_at(recovery, restarts.get(name), graces.get(name, 0.0), settings.backoff_jitter, name)
         values: Values = {
             "retry_attempt": recovery.attempts,
-            "max_attempts": max_attempts,
+            "max_attempts": settings.max_attempts,
             "elapsed_downtime": breaker.downtime(now),
-            "next_retry_in": max(0.0, wait) if wait != float("inf") else None,
+            "next_retry_in": max(0.0, due - now) if due != float("inf") else None,
             "recovery_status": recovery_status(recovery.attempts),
         }
         said.append(Said(Notice.HEARTBEAT, name, values))

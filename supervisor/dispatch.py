@@ -17,8 +17,8 @@ from actions.model import Action
 from actions.registry import params_of
 from supervisor.breaker import Breaker
 from supervisor.errors import SupervisorError
-from supervisor.keys import POOL, SUPERVISOR, queue_of
-from supervisor.model import QUEUED_TTL, TICK_LEASE
+from supervisor.keys import INCIDENTS_CAP, POOL, SUPERVISOR, queue_of
+from supervisor.model import QUEUED_TTL, TICK_LEASE, Incident
 from supervisor.store import Store, encode
 from workers.model import Status
 
@@ -60,12 +60,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Circuit:
-    """What the batch was decided under, and the new circuit if it changes."""
+    """What the batch was decided under, and the new circuit and its incident if they change."""
 
     generation: int
     breaker: Breaker | None = None
     counters: Sequence[tuple[str, int]] = ()
     events: Sequence[Sequence[str]] = ()
+    incident: Incident | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def apply(store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: 
 def _apply_batch(store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item]) -> list[str]:
     keys = store.keys(supervisor)
     names = [keys.tick, keys.circuit, keys.generations, keys.counters(SUPERVISOR), keys.events(SUPERVISOR)]
+    names.append(keys.incidents)
     for item in items:
         names += [
             keys.lease(item.place, item.id),
@@ -143,6 +145,8 @@ def _apply_batch(store: Store, supervisor: str, tick_id: str, circuit: Circuit, 
     }
     if circuit.breaker is not None:
         batch["circuit"] = encode(circuit.breaker)
+    if circuit.incident is not None:
+        batch["incident"] = {"id": circuit.incident.id, "text": encode(circuit.incident), "kept": INCIDENTS_CAP}
     answer: list[str] = store.scripts.run("apply", names, [tick_id, TICK_LEASE, msgspec.json.encode(batch).decode()])
     return answer
 

@@ -17,9 +17,12 @@ from supervisor.errors import UsageError
 from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
 from supervisor.model import (
     FLAP_WINDOW,
+    HALF_OPEN_FOR,
+    HALF_OPEN_WORKERS,
     QUARANTINE_AFTER,
     QUARANTINE_FOR,
     QUARANTINE_WINDOW,
+    RECOVERY_RATE,
     Check,
     CheckType,
     ChildSpec,
@@ -60,6 +63,9 @@ class _Supervisor(_Table, frozen=True, kw_only=True):
     quarantine_window: Duration = Duration(QUARANTINE_WINDOW)
     quarantine_for: Duration = Duration(QUARANTINE_FOR)
     flap_window: Duration = Duration(FLAP_WINDOW)
+    half_open_workers: Annotated[int, msgspec.Meta(ge=0)] = HALF_OPEN_WORKERS
+    half_open_for: Duration = Duration(HALF_OPEN_FOR)
+    recovery_rate: Annotated[float, msgspec.Meta(ge=0)] = RECOVERY_RATE
 
 
 class _Group(_Table, frozen=True, kw_only=True):
@@ -402,6 +408,9 @@ class _Reader:
             quarantine_window=float(table.quarantine_window),
             quarantine_for=float(table.quarantine_for),
             flap_window=float(table.flap_window),
+            half_open_workers=table.half_open_workers,
+            half_open_for=float(table.half_open_for),
+            recovery_rate=table.recovery_rate,
             rules=tuple(self._rule(number, rule) for number, rule in self._own(self.file.rules)),
             source=str(self.path),
         )

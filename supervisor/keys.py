@@ -15,6 +15,7 @@ POOL = "pool"  # the place of floating workers
 RESERVED_PLACES = (SUPERVISOR, POOL)
 RESERVED_SUPERVISORS = ("celery",)  # Celery's own keys begin with it
 CHILD_PREFIX = "child/"
+INCIDENTS_CAP = 200  # incidents kept of a supervisor
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
 ASKS_CAP = 1_000  # observations asked for and not yet made, per place (LTRIM)
 
@@ -58,6 +59,11 @@ class Keys:
     def circuit(self) -> str:
         """STRING Breaker; written by apply.lua with its generation compared; read by all. One."""
         return self._key(SUPERVISOR, "circuit")
+
+    @property
+    def incidents(self) -> str:
+        """HASH id → Incident; written by apply.lua with the circuit; read by fsmctl. INCIDENTS_CAP fields."""
+        return self._key(SUPERVISOR, "incidents")
 
     @property
     def revision(self) -> str:

@@ -16,6 +16,9 @@ LEASE_TTL = 10.0  # seconds; SPEC 4.3
 QUEUED_TTL = 30.0  # seconds; SPEC 4.3
 NODE_AWAY_AFTER = 15.0  # seconds without a heartbeat; SPEC 4.4
 FLAP_WINDOW = 10.0  # seconds; SPEC 4.2
+HALF_OPEN_WORKERS = 10  # SPEC 4.2
+HALF_OPEN_FOR = 10.0  # seconds; SPEC 4.2
+RECOVERY_RATE = 100.0  # actions per second; SPEC 4.2
 HOLD_OFF = LEASE_TTL / 3 + 1.0  # seconds without claims after Redis may have lost data: renewals come first; SPEC 4.3
 CLOCK_STEP = 1.0  # seconds by which Redis' clock may differ from what was expected; more is a step
 CLOCK_SKEW = 1.0  # seconds by which a node's clock may differ from Redis' before that is told; SPEC 4.4
@@ -62,7 +65,9 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     `groups`: the most actions that may be in progress in a group at once, by name. `backoff_jitter`: the fraction by
     which a backoff is prolonged at most, so that workers which failed together do not come back together.
     `quarantine_after` failures of a worker within `quarantine_window` quarantine it for `quarantine_for`, doubling.
-    `flap_window`: how long checks that failed have to pass before the circuit closes, if nothing else mended them.
+    `flap_window`: how long checks that failed have to pass before the circuit eases, if nothing else mended them.
+    `half_open_workers` try then for `half_open_for` at most whether all is well; 0: nobody does. After that
+    `recovery_rate` actions a second are asked for at most; 0: any number.
     """
 
     name: str
@@ -76,9 +81,31 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     quarantine_window: float = QUARANTINE_WINDOW
     quarantine_for: float = QUARANTINE_FOR
     flap_window: float = FLAP_WINDOW
+    half_open_workers: int = HALF_OPEN_WORKERS
+    half_open_for: float = HALF_OPEN_FOR
+    recovery_rate: float = RECOVERY_RATE
     rules: tuple[DeclaredRule, ...] = ()
     source: str = ""
     applied_at: float = 0.0
+
+
+class Incident(Document, frozen=True, kw_only=True):
+    """From the opening of a circuit until it is closed. Times are epoch seconds, None for what has not come to pass.
+
+    `reason`: what failed when it opened last. `attempts`: restarts of the child that needed most of them.
+    """
+
+    id: str
+    opened_at: float
+    reason: str = ""
+    children: tuple[str, ...] = ()
+    attempts: int = 0
+    escalated_at: float | None = None
+    closed_at: float | None = None
+
+    def duration(self, now: float) -> float:
+        """Return the seconds that it lasted, or has lasted."""
+        return max(0.0, (self.closed_at if self.closed_at is not None else now) - self.opened_at)
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,8 @@ from workers.model import UNKNOWN_AFTER, Phase, Signal, Snapshot, Status, Transi
 
 Derive = Callable[[Snapshot, float], Transition]
 _DEFAULTS = SupervisorSettings(name="")
+_HALF_OPEN = "the circuit is half open: others try first whether all is well"
+_RAMP = "after the outage {most} actions may begin now"
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -48,12 +50,17 @@ class View(msgspec.Struct, frozen=True):
 
     `data_since`: when Redis was last seen to be another one or to have its clock set; what was observed before does not
     count. `hold_until`: nothing is claimed before, not even a stop. Both are 0 when nothing of that has happened.
+    `half_open_room`: how many workers beside `probes` may act while the circuit is half open; `ramp_room`: how many
+    actions may be asked for now after an outage; None: any number.
     """
 
     subjects: tuple[Subject, ...]
     verdicts: Mapping[str, Verdict]
     slots: Mapping[str, int]
-    circuit_open: bool
+    circuit_open: bool = False
+    half_open_room: int | None = None
+    probes: frozenset[str] = frozenset()
+    ramp_room: int | None = None
     settings: SupervisorSettings = _DEFAULTS
     rules: tuple[Rule, ...] = ()
     data_since: float = 0.0
@@ -351,24 +358,26 @@ def phase_of(subject: Subject) -> Phase:
 def _admit(steps: Sequence[Step], skips: Sequence[Skip], view: View) -> Plan:
     """Return the plan with the actions that all limits let pass; what became known is written all the same."""
     ordered = sorted(steps, key=_waiting_since)
-    admission = admit([_candidate(step) for step in ordered if _is_limited(step)], _limits(view))
+    admission = admit([_candidate(step, view) for step in ordered if is_limited(step)], _limits(view))
     kept = []
     for step in ordered:
-        if not _is_limited(step) or step.subject.id in admission.admitted:
+        if not is_limited(step) or step.subject.id in admission.admitted:
             kept.append(step)
         elif step.status is not None:
             kept.append(msgspec.structs.replace(step, action=None))
     return Plan(tuple(kept), (*skips, *admission.skips))
 
 
-def _is_limited(step: Step) -> bool:
+def is_limited(step: Step) -> bool:
     """Tell whether a step asks for an action that limits hold back. A stop passes all of them."""
     return step.action is not None and not isinstance(step.action, Stop)
 
 
-def _candidate(step: Step) -> Candidate:
+def _candidate(step: Step, view: View) -> Candidate:
     subject = step.subject
-    names = {SkipReason.QUEUE_FULL: subject.place}
+    names = {SkipReason.QUEUE_FULL: subject.place, SkipReason.RAMP: ""}
+    if subject.id not in view.probes:
+        names[SkipReason.HALF_OPEN] = ""
     if subject.snapshot is not None and subject.snapshot.desired.group:
         names[SkipReason.BUDGET] = subject.snapshot.desired.group
     return Candidate(subject.id, _waiting_since(step), names)
@@ -390,7 +399,13 @@ def _limits(view: View) -> tuple[Limit, ...]:
     return (
         Limit(SkipReason.QUEUE_FULL, room, queued, "{used} of {most} queued at {name}"),
         Limit(SkipReason.BUDGET, view.settings.groups, acting, "{used} of {most} in action in group {name}"),
+        Limit(SkipReason.HALF_OPEN, _room(view.half_open_room), {}, _HALF_OPEN),
+        Limit(SkipReason.RAMP, _room(view.ramp_room), {}, _RAMP),
     )
+
+
+def _room(most: int | None) -> Mapping[str, int]:
+    return {} if most is None else {"": most}
 
 
 def _waiting_since(step: Step) -> float:

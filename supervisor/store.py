@@ -30,6 +30,7 @@ from supervisor.model import (
     TICK_LEASE,
     ChildObserved,
     CollectorDocument,
+    Incident,
     Lease,
     NodeDocument,
     SupervisorSettings,
@@ -211,6 +212,12 @@ class Store:
     def breaker(self, supervisor: str) -> Breaker:
         """Return the circuit; closed when it was never written."""
         return self.read(Breaker, self.keys(supervisor).circuit) or Breaker()
+
+    def incidents(self, supervisor: str) -> list[Incident]:
+        """Return what is kept of a supervisor's incidents, the newest first. Raises `BadDocument`."""
+        key = self.keys(supervisor).incidents
+        found = [decode(text, Incident, f"{key} {name}") for name, text in self.client.hgetall(key).items()]
+        return sorted(found, key=lambda incident: incident.opened_at, reverse=True)
 
     def is_circuit_open(self, supervisor: str) -> bool:
         """Tell whether a supervisor's actions are held back."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -13,17 +12,17 @@ import msgspec
 from actions.restart_child import RestartChild
 from supervisor import breaker as breaking
 from supervisor import failures
-from supervisor.admission import Skip
+from supervisor.admission import Skip, SkipReason
 from supervisor.breaker import Breaker, Decision, Notice, Said, Values
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
 from supervisor.failures import Notice as WorkerNotice
 from supervisor.logs import INFRASTRUCTURE, WORKER, logger
 from supervisor.model import HOLD_OFF, ChildSpec
-from supervisor.plan import Plan, Step, Subject, make_plan
+from supervisor.plan import Plan, Step, Subject, is_limited, make_plan
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
 from supervisor.store import Index
-from supervisor.view import Child, World, load_world
+from supervisor.view import Child, World, load_world, under
 
 log = logger("supervisor.tick")
 _QUARANTINES = "supervisor_quarantines_total|"
@@ -58,7 +57,8 @@ class Tick:
         self._reap(world)
         decision = self._break(world)
         opened = decision.breaker.is_open and not world.breaker.is_open
-        plan = Plan((), ()) if opened else make_plan(_with_circuit(world, decision.breaker).view, world.now)
+        plan = Plan((), ()) if opened else make_plan(under(world.view, decision.breaker, world.now), world.now)
+        decision = _settle(world, decision, plan)
         restarts = self._restarts(world, decision)
         applied = self._apply(world, decision, [*restarts, *(_item(step) for step in plan.steps if not step.leave)])
         self._publish(applied)
@@ -91,10 +91,9 @@ class Tick:
             world.view.verdicts,
             {child.spec.name: child.lease for child in world.children},
             {child.spec.name: child.spec.start_grace for child in world.children},
-            world.index.settings.max_attempts,
+            world.index.settings,
             world.now,
             world.view.hold_until,
-            world.index.settings.flap_window,
         )
 
     def _restarts(self, world: World, decision: Decision) -> list[Item]:
@@ -110,9 +109,10 @@ class Tick:
 
     def _apply(self, world: World, decision: Decision, items: Sequence[Item]) -> Applied:
         changed = decision.breaker if decision.breaker != world.breaker else None
-        events = [_event(said) for said in decision.said if said.notice in _KEPT]
+        events = [_event(said, decision.breaker) for said in decision.said if said.notice in _KEPT]
         counters = [(_COUNTED[said.notice], 1) for said in decision.said if said.notice in _COUNTED]
-        circuit = Circuit(world.breaker.generation, changed, counters, events)
+        incident = breaking.incident_of(world.breaker, decision.breaker)
+        circuit = Circuit(world.breaker.generation, changed, counters, events, incident)
         return apply(self.runtime.store, self.supervisor, self.id, circuit, items)
 
     def _publish(self, applied: Applied) -> None:
@@ -213,10 +213,22 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
     return report
 
 
-def _with_circuit(world: World, breaker: Breaker) -> World:
-    """Return the world under the circuit that this tick decided."""
-    view = msgspec.structs.replace(world.view, circuit_open=breaker.is_open)
-    return dataclasses.replace(world, breaker=breaker, view=view)
+def _settle(world: World, decision: Decision, plan: Plan) -> Decision:
+    """Return the decision with what the plan tells of workers that try, or are held back, after an outage."""
+    if decision.breaker.is_open or world.view.held(world.now):
+        return decision
+    acted = [step.subject.id for step in plan.steps if is_limited(step)]
+    reasons = {skip.reason for skip in plan.skips}
+    breaker, said = breaking.settle(
+        decision.breaker,
+        acted,
+        {*acted, *(skip.worker_id for skip in plan.skips)},
+        SkipReason.HALF_OPEN in reasons,
+        SkipReason.RAMP in reasons,
+        world.index.settings,
+        world.now,
+    )
+    return Decision(breaker, decision.restarts, (*decision.said, *said))
 
 
 def _item(step: Step) -> Item:
@@ -292,7 +304,7 @@ def _flat(fields: dict[str, object]) -> tuple[str, ...]:
     return tuple(str(part) for pair in fields.items() for part in pair)
 
 
-_KEPT = frozenset({Notice.OPENED, Notice.RESTART, Notice.ONE_LEFT, Notice.ESCALATED, Notice.CLOSED})
+_KEPT = frozenset(Notice) - {Notice.CHECK_FAILED, Notice.HEARTBEAT}
 _COUNTED = {
     Notice.CHECK_FAILED: "supervisor_infrastructure_check_failures_total",
     Notice.CLOSED: "supervisor_circuit_breaker_recoveries_total",
@@ -303,12 +315,14 @@ _EVENTS = {
     Notice.RESTART: "circuit.restart",
     Notice.ONE_LEFT: "circuit.one_attempt_left",
     Notice.ESCALATED: "circuit.escalated",
+    Notice.HALF_OPENED: "circuit.half_opened",
     Notice.CLOSED: "circuit.closed",
 }
 
 
-def _event(said: Said) -> tuple[str, ...]:
-    return _flat({"event": _EVENTS[said.notice], "child_name": said.child, **_rounded(said.values)})
+def _event(said: Said, breaker: Breaker) -> tuple[str, ...]:
+    whose = {"child_name": said.child, "incident": breaker.incident}
+    return _flat({"event": _EVENTS[said.notice], **whose, **_rounded(said.values)})
 
 
 def _rounded(values: Values) -> Values:
@@ -327,6 +341,7 @@ _MESSAGES = {
         "circuit.escalated",
         "ESCALATION REQUIRED: Infrastructure failure after max retry attempts. Manual intervention needed.",
     ),
+    Notice.HALF_OPENED: ("info", "circuit.half_opened", "Infrastructure checks pass, circuit breaker is half open"),
     Notice.CLOSED: ("info", "circuit.closed", "Infrastructure recovered, closing circuit breaker"),
 }
 
@@ -335,6 +350,7 @@ def _log_notice(said: Said, spec: ChildSpec | None, breaker: Breaker, supervisor
     level, event_name, message = _MESSAGES[said.notice]
     values = _rounded(said.values)
     fields: dict[str, object] = {"supervisor": supervisor, "child_name": said.child, "circuit_open": breaker.is_open}
+    fields["incident"] = breaker.incident
     if said.notice is Notice.ESCALATED and spec is not None:
         book = runbook_of(spec)
         fields |= {"runbook_url": book.url, "manual_steps": list(book.steps)}

@@ -92,10 +92,19 @@ class Times:
         opened = None if breaker.opened_at is None else self.past(breaker.opened_at)
         closed = None if breaker.closed_at is None else self.past(breaker.closed_at)
         children = {
-            name: msgspec.structs.replace(recovery, failed_at=self.past(recovery.failed_at))
+            name: msgspec.structs.replace(
+                recovery, failed_at=self.past(recovery.failed_at), asked_at=self.past(recovery.asked_at)
+            )
             for name, recovery in breaker.children.items()
         }
-        return msgspec.structs.replace(breaker, opened_at=opened, closed_at=closed, children=children)
+        return msgspec.structs.replace(
+            breaker,
+            opened_at=opened,
+            closed_at=closed,
+            eased_at=None if breaker.eased_at is None else self.past(breaker.eased_at),
+            ramp_at=self.past(breaker.ramp_at),
+            children=children,
+        )
 
 
 def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> World:
@@ -114,13 +123,23 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
             **{child.spec.name: child.verdict for child in children},
         },
         slots=_slots(nodes, now),
-        circuit_open=breaker.is_open,
         settings=index.settings,
         rules=(*(Declared(rule) for rule in index.settings.rules), *runtime.rules),
         data_since=times.data_since,
         hold_until=tick.hold_until if tick else 0.0,
     )
-    return World(index, now, breaker, tuple(children), nodes, view, unreadable)
+    return World(index, now, breaker, tuple(children), nodes, under(view, breaker, now), unreadable)
+
+
+def under(view: View, breaker: Breaker, now: float) -> View:
+    """Return the view under a circuit."""
+    return msgspec.structs.replace(
+        view,
+        circuit_open=breaker.is_open,
+        half_open_room=breaker.half_open_room(view.settings),
+        probes=frozenset(breaker.probes),
+        ramp_room=breaker.ramp_room(view.settings, now),
+    )
 
 
 def _nodes(store: Store, supervisor: str, index: Index, now: float) -> Heartbeats:

@@ -13,6 +13,7 @@ _COMMANDS = {
     "get": "supervisor.cli.get",
     "describe": "supervisor.cli.describe",
     "events": "supervisor.cli.events",
+    "incidents": "supervisor.cli.incidents",
     "set": "supervisor.cli.set",
     "pause": "supervisor.cli.pause",
     "resume": "supervisor.cli.resume",

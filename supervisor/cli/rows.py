@@ -7,7 +7,7 @@ from typing import Any
 
 from supervisor.breaker import recovery_status
 from supervisor.conditions import Condition, ConditionType, conditions, stuck
-from supervisor.model import CLOCK_SKEW, Lease, Stage, SupervisorSettings
+from supervisor.model import CLOCK_SKEW, Incident, Lease, Stage, SupervisorSettings
 from supervisor.plan import Subject, derived, make_plan, phase_of, remembered
 from supervisor.rendezvous import is_away
 from supervisor.runbooks import runbook_of
@@ -185,19 +185,41 @@ def _shown_skew(seconds: float | None) -> str:
 def circuit_row(supervisor: str, world: World) -> dict[str, Any]:
     """Return a supervisor's circuit."""
     breaker = world.breaker
-    downtime = breaker.downtime(world.now)
+    down, downtime = breaker.state != "closed", breaker.downtime(world.now)
     return {
         "supervisor": supervisor,
         "state": breaker.state,
         "reason": breaker.reason,
         "retry_attempt": breaker.attempts,
         "max_attempts": world.index.settings.max_attempts,
-        "recovery_status": recovery_status(breaker.attempts) if breaker.is_open else None,
+        "recovery_status": recovery_status(breaker.attempts) if down else None,
         "opened_at": rounded(breaker.opened_at),
-        "downtime_seconds": rounded(downtime) if breaker.is_open else None,
+        "closed_at": rounded(breaker.closed_at),
+        "downtime_seconds": rounded(downtime) if down else None,
+        "incident": breaker.incident or None,
         "escalated": breaker.escalated,
         "generation": breaker.generation,
-        "downtime": ago(downtime) if breaker.is_open else "-",
+        "downtime": ago(downtime) if down else "-",
+    }
+
+
+def incident_row(supervisor: str, incident: Incident, now: float) -> dict[str, Any]:
+    """Return an incident, open or over."""
+    duration = incident.duration(now)
+    return {
+        "id": incident.id,
+        "supervisor": supervisor,
+        "state": "open" if incident.closed_at is None else "closed",
+        "reason": incident.reason,
+        "children": list(incident.children),
+        "attempts": incident.attempts,
+        "opened_at": rounded(incident.opened_at),
+        "escalated_at": rounded(incident.escalated_at),
+        "closed_at": rounded(incident.closed_at),
+        "duration_seconds": rounded(duration),
+        "opened": ago(now - incident.opened_at),
+        "escalated_shown": "yes" if incident.escalated_at is not None else "no",
+        "duration": ago(duration),
     }
 
 
@@ -238,6 +260,9 @@ def public(row: dict[str, Any]) -> dict[str, Any]:
         "clock_skew",
         "collector_age",
         "downtime",
+        "opened",
+        "duration",
+        "escalated_shown",
         "age",
         "status",
         "took",

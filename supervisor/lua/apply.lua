@@ -1,10 +1,11 @@
 -- Apply one batch of a tick's plan: circuit, statuses, claims, with their counters and events; and renew the tick lease.
 -- Nothing at all happens unless the tick lease is still this tick's: a tick that was paused and wakes late changes nothing.
--- KEYS  1 tick  2 circuit  3 generations (hash)  4 the supervisor's counters  5 the supervisor's events, then per item
+-- KEYS  1 tick  2 circuit  3 generations (hash)  4 the supervisor's counters  5 the supervisor's events
+--       6 incidents (hash), then per item
 --       lease, status, counters, events, asks, wake
 -- ARGV  1 now ('' = Redis')  2 tick id  3 tick lease in s  4 JSON:
 --       circuit_generation   what the plan was made under
---       circuit              new document as text (optional), counters [[field, n]…], events [[name, value…]…]
+--       circuit              new document as text (optional), incident {id, text, most kept} (optional), counters [[field, n]…], events [[name, value…]…]
 --       items                {id, status?, events? [[name, value…]…], counters? [field…], claim?, cancel?}
 --                            claim = {token, generation, ttl, lease}; lease holds timeout, failures and kills to go on from
 --                            cancel = {token, reason}: the action in progress under that token is asked to give up
@@ -24,6 +25,12 @@ local same_circuit = (circuit and circuit.generation or 0) == batch.circuit_gene
 if batch.circuit then
   if not same_circuit then return {'refused:circuit'} end
   redis.call('SET', KEYS[2], batch.circuit)
+end
+if batch.incident then
+  redis.call('HSET', KEYS[6], batch.incident.id, batch.incident.text)
+  local ids = redis.call('HKEYS', KEYS[6])
+  table.sort(ids)
+  for i = 1, #ids - batch.incident.kept do redis.call('HDEL', KEYS[6], ids[i]) end
 end
 for _, counter in ipairs(batch.counters) do count(KEYS[4], counter[1], counter[2]) end
 for _, fields in ipairs(batch.events) do event(KEYS[5], fields) end
@@ -59,7 +66,7 @@ end
 
 local answers = {'applied'}
 for i, item in ipairs(batch.items) do
-  local first = 5 + (i - 1) * 6
+  local first = 6 + (i - 1) * 6
   local keys = {unpack(KEYS, first + 1, first + 6)}
   if item.status then redis.call('SET', keys[2], item.status) end
   for _, fields in ipairs(item.events or {}) do event(keys[4], fields) end

@@ -11,6 +11,7 @@ from supervisor import tick
 from supervisor.breaker import Breaker, Recovery
 from supervisor.dispatch import Message
 from supervisor.keys import SUPERVISOR
+from supervisor.model import Incident
 from supervisor.tick import Report
 from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, grant_of, worker
@@ -90,7 +91,8 @@ def test_s1_a_failed_check_opens_the_circuit_ends_the_tick_and_the_last_action_i
         opened_at=calm.clock.now(),
         failed_at=calm.clock.now(),
         reason="broker: no answer",
-        children={"broker": Recovery(1, calm.clock.now())},
+        children={"broker": Recovery(1, calm.clock.now(), calm.clock.now())},
+        incident=str(int(calm.clock.now())),
     )
     assert calm.status("flow-1") is None
     assert calm.lease("flow-1") is None
@@ -140,11 +142,14 @@ def test_s3_a_check_that_passes_again_closes_the_circuit_with_attempts_at_zero_a
     found, _ = advance(calm, 5.5)
     assert calm.store.breaker(NAME) == Breaker(
         state="closed",
-        generation=2,
+        generation=3,  # half open in between, for no time: nobody waited
         opened_at=opened_at,
         failed_at=failed_at,
+        eased_at=calm.clock.now(),
         closed_at=calm.clock.now(),
         reason="all checks pass",
+        incident=str(int(opened_at)),
+        ramp_at=calm.clock.now(),
     )
     assert (found.circuit, found.last_action) == ("closed", "NormalTick")
     assert calm.counters(SUPERVISOR)["supervisor_circuit_breaker_recoveries_total"] == "1"
@@ -152,9 +157,20 @@ def test_s3_a_check_that_passes_again_closes_the_circuit_with_attempts_at_zero_a
     assert closed == {
         "event": "circuit.closed",
         "child_name": "broker",
+        "incident": str(int(opened_at)),
         "total_downtime": "7.5",
         "retry_attempt": "2",
     }
+    assert calm.store.incidents(NAME) == [
+        Incident(
+            id=str(int(opened_at)),
+            opened_at=opened_at,
+            reason="broker: no answer",
+            children=("broker",),
+            attempts=2,
+            closed_at=calm.clock.now(),
+        )
+    ]
 
 
 def test_s4_a_healthy_tick_is_a_normal_tick_and_brings_a_worker_up_step_by_step(calm: Plant) -> None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 import pytest
 
 from supervisor.breaker import (
+    TABLE,
     Breaker,
+    Condition,
     Decision,
     Notice,
     Recovery,
     Said,
     Verdict,
+    incident_of,
     next_attempt_at,
     recovery_status,
+    settle,
     step,
 )
 from supervisor.clock import FakeClock
-from supervisor.model import Lease, Stage
+from supervisor.model import Incident as Record
+from supervisor.model import Lease, Stage, SupervisorSettings
 from supervisor.plan import Plan, Skip, SkipReason, make_plan
 from tests.factories import NOW, make_lease, make_snapshot, make_subject, make_view
 
@@ -42,16 +47,30 @@ def decide(
     grace: float = GRACE,
     not_before: float = 0.0,
     flap_window: float = 10.0,
+    **changes: Any,
 ) -> Decision:
-    """Return the decision about the broker, or about several children."""
+    """Return the decision about the broker, or about several children; by default nobody tries first."""
     verdicts = {"broker": verdict} if isinstance(verdict, Verdict) else verdict
-    return step(breaker, verdicts, {"broker": last}, {"broker": grace}, max_attempts, now, not_before, flap_window)
+    settings = settings_with(max_attempts=max_attempts, flap_window=flap_window, **changes)
+    return step(breaker, verdicts, {"broker": last}, {"broker": grace}, settings, now, not_before)
+
+
+def settings_with(**changes: Any) -> SupervisorSettings:
+    """Return settings under which a passing check closes at once, without a ramp."""
+    return SupervisorSettings(name="plant-1", **{"half_open_workers": 0, "recovery_rate": 0.0, **changes})
 
 
 def opened(attempts: int = 1, *, ago: float = 30.0, **changes: object) -> Breaker:
     """Return a circuit that the broker opened `ago` seconds before NOW."""
     children = {"broker": Recovery(attempts, NOW - ago)}
-    breaker = Breaker(state="open", generation=1, opened_at=NOW - ago, reason="broker: no answer", children=children)
+    breaker = Breaker(
+        state="open",
+        generation=1,
+        opened_at=NOW - ago,
+        reason="broker: no answer",
+        children=children,
+        incident=str(int(NOW - ago)),
+    )
     return msgspec.structs.replace(breaker, **changes)
 
 
@@ -81,7 +100,7 @@ class Incident:
     def tick(self, verdict: Verdict = FAILED) -> Decision:
         now = self.clock.now()
         if self.last is not None and self.last.in_progress and now >= self.last.claimed_at + 2:
-            self.last = ended(now)
+            self.last = msgspec.structs.replace(ended(now), claimed_at=self.last.claimed_at)
         decision = decide(self.breaker, verdict, now, last=self.last, max_attempts=self.max_attempts, grace=self.grace)
         if decision.restarts:
             self.restarts.append(now - NOW)
@@ -103,7 +122,8 @@ def test_s1_a_failed_check_opens_the_circuit_and_restarts_the_child() -> None:
             opened_at=NOW,
             failed_at=NOW,
             reason="broker: no answer",
-            children={"broker": Recovery(1, NOW)},
+            children={"broker": Recovery(1, NOW, NOW)},
+            incident="1800000000",
         ),
         restarts=("broker",),
         said=(
@@ -146,7 +166,7 @@ def test_s2_the_next_attempt_is_not_before_end_and_grace_and_backoff(attempts: i
     assert decide(circuit, FAILED, due - 0.001, last=ended(NOW)).restarts == ()
     on_time = decide(circuit, FAILED, due, last=ended(NOW))
     assert on_time.restarts == ("broker",)
-    assert on_time.breaker.children == {"broker": Recovery(attempts + 1, NOW - 30)}
+    assert on_time.breaker.children == {"broker": Recovery(attempts + 1, NOW - 30, due)}
 
 
 def test_s2_no_attempt_is_started_while_one_is_in_progress_however_long_it_takes() -> None:
@@ -176,7 +196,9 @@ def test_s3_a_passing_check_closes_with_attempts_zero_and_the_downtime_from_open
             generation=2,
             opened_at=NOW - 30,
             closed_at=NOW + 12,
+            eased_at=NOW + 12,
             reason="all checks pass",
+            incident=before.incident,
         ),
         restarts=(),
         said=(Said(Notice.CLOSED, "broker", {"total_downtime": 42.0, "retry_attempt": 3}),),
@@ -188,7 +210,7 @@ def test_s3_after_closing_nobody_is_told_again_and_a_new_failure_starts_at_the_f
     assert (closed.attempts, closed.downtime(NOW + 100), closed.is_open) == (0, 0.0, False)
     assert decide(closed, OK, NOW + 1) == Decision(closed, (), ())
     again = decide(closed, FAILED, NOW + 60, last=ended(NOW))
-    assert again.breaker.children == {"broker": Recovery(1, NOW + 60)}
+    assert again.breaker.children == {"broker": Recovery(1, NOW + 60, NOW + 60)}
     assert (again.breaker.opened_at, again.breaker.generation, again.restarts) == (NOW + 60, 3, ("broker",))
 
 
@@ -223,7 +245,7 @@ def test_a_child_that_left_the_fleet_file_does_not_keep_the_circuit_open() -> No
 def test_a_second_child_that_fails_meanwhile_has_attempts_of_its_own() -> None:
     decision = decide(opened(3), {"broker": FAILED, "plc": FAILED}, last=RUNNING)
     assert decision.restarts == ("plc",)
-    assert decision.breaker.children == {"broker": Recovery(3, NOW - 30), "plc": Recovery(1, NOW)}
+    assert decision.breaker.children == {"broker": Recovery(3, NOW - 30), "plc": Recovery(1, NOW, NOW)}
     assert (decision.breaker.attempts, decision.breaker.generation, decision.breaker.opened_at) == (3, 1, NOW - 30)
 
 
@@ -231,7 +253,7 @@ def test_a_child_that_is_well_again_is_not_restarted_while_another_still_fails()
     before = opened(children={"broker": Recovery(2, NOW - 30), "plc": Recovery(1, NOW - 10)})
     decision = decide(before, {"broker": OK, "plc": FAILED}, NOW + 100)
     assert decision.restarts == ("plc",)
-    assert decision.breaker.children == {"broker": Recovery(2, NOW - 30), "plc": Recovery(2, NOW - 10)}
+    assert decision.breaker.children == {"broker": Recovery(2, NOW - 30), "plc": Recovery(2, NOW - 10, NOW + 100)}
 
 
 def test_s6_every_tick_while_open_tells_a_heartbeat_with_all_its_values() -> None:
@@ -311,7 +333,10 @@ def test_s5_escalation_is_told_once_and_only_after_the_last_attempt_ended(max_at
 def test_s5_escalation_gives_the_attempts_and_the_whole_downtime() -> None:
     decision = decide(opened(5, ago=90.0), FAILED, NOW, last=ended(NOW))
     assert decision.said[-1] == Said(Notice.ESCALATED, "broker", {"max_attempts": 5, "total_downtime": 90.0})
-    assert (decision.restarts, decision.breaker) == ((), opened(5, ago=90.0, escalated=True, failed_at=NOW))
+    assert (decision.restarts, decision.breaker) == (
+        (),
+        opened(5, ago=90.0, escalated=True, escalated_at=NOW, failed_at=NOW),
+    )
 
 
 def test_s5_while_the_last_attempt_runs_nobody_is_called() -> None:
@@ -403,3 +428,173 @@ def test_without_a_flap_window_a_passing_check_closes_at_once() -> None:
 
 def test_nobody_waits_for_a_failure_from_before_the_clock_was_set_back() -> None:
     assert decide(opened(1, failed_at=NOW + 3600), OK).breaker.state == "closed"
+
+
+# -- attempts that were not started -----------------------------------------------------------------------------------
+
+
+def test_a_restart_whose_claim_was_refused_is_no_attempt_and_is_asked_for_again() -> None:
+    asked = decide(Breaker(), FAILED)
+    again = decide(asked.breaker, FAILED, NOW + 1)  # no lease has been claimed since
+    assert again.restarts == ("broker",)
+    assert again.breaker.children == {"broker": Recovery(1, NOW, NOW + 1)}
+    assert Notice.RESTART not in notices(again)
+    claimed = make_lease(stage=Stage.RUNNING, claimed_at=NOW + 1)
+    assert decide(again.breaker, FAILED, NOW + 2, last=claimed).breaker.children == again.breaker.children
+
+
+def test_nobody_is_called_for_restarts_that_a_full_redis_refused() -> None:
+    breaker = Breaker()
+    for second in range(300):
+        decision = decide(breaker, FAILED, NOW + second)
+        assert Notice.ESCALATED not in notices(decision)
+        breaker = decision.breaker
+    assert breaker.attempts == 1
+
+
+def test_restarts_may_wait_a_little_longer_each_by_its_own_share() -> None:
+    calm, shared = (next_attempt_at(Recovery(4, NOW), ended(NOW), 0.0, jitter, "broker") for jitter in (0.0, 0.5))
+    other = next_attempt_at(Recovery(4, NOW), ended(NOW), 0.0, 0.5, "plc")
+    assert calm == NOW + 8
+    assert NOW + 8 < shared < NOW + 12
+    assert shared != other
+
+
+# -- half open --------------------------------------------------------------------------------------------------------
+
+
+def half_open(**changes: Any) -> Breaker:
+    """Return a circuit that has been half open for two seconds."""
+    usual = opened(2, state="half_open", generation=2, eased_at=NOW - 2, incident="i")
+    return msgspec.structs.replace(usual, **changes)
+
+
+def settled(
+    breaker: Breaker,
+    acted: Collection[str] = (),
+    unsettled: Collection[str] = (),
+    *,
+    waiting: bool = False,
+    held_back: bool = False,
+    now: float = NOW,
+    **changes: Any,
+) -> tuple[Breaker, list[Notice]]:
+    settings = settings_with(**{"half_open_workers": 10, **changes})
+    after, said = settle(breaker, acted, unsettled, waiting, held_back, settings, now)
+    return after, [one.notice for one in said]
+
+
+def test_s3b_a_passing_check_makes_an_open_circuit_half_open_and_that_counts_as_not_open() -> None:
+    decision = decide(opened(2), OK, half_open_workers=10)
+    assert decision.breaker == opened(2, state="half_open", generation=2, eased_at=NOW)
+    assert not decision.breaker.is_open
+    assert decision.said == (
+        Said(Notice.HALF_OPENED, "broker", {"elapsed_downtime": 30.0, "retry_attempt": 2, "half_open_workers": 10}),
+    )
+
+
+def test_s3b_it_closes_when_those_that_try_have_settled_with_the_downtime_from_opening() -> None:
+    tries, told = settled(half_open(), ["a", "b"], ["a", "b", "c"], waiting=True)
+    assert (tries.state, tries.probes, told) == ("half_open", {"a": True, "b": True}, [])
+    still, told = settled(tries, [], ["b", "c"], waiting=True, now=NOW + 1)
+    assert (still, told) == (tries, [])
+    closed, told = settled(tries, [], ["c"], waiting=True, now=NOW + 2)
+    assert (closed.state, closed.generation, closed.closed_at, closed.children) == ("closed", 3, NOW + 2, {})
+    assert (closed.attempts, closed.probes, told) == (0, {}, [Notice.CLOSED])
+    _, said = settle(tries, [], ["c"], True, False, settings_with(), NOW + 2)
+    assert said[0].values == {"total_downtime": 32.0, "retry_attempt": 2}
+
+
+def test_it_closes_when_nobody_waits_or_when_it_has_been_half_open_for_long_enough() -> None:
+    assert settled(half_open(), ["a"], ["a"])[0].state == "closed"
+    waits = half_open(probes={"a": True})
+    assert settled(waits, [], ["a", "b"], waiting=True, now=NOW + 7.9)[0].state == "half_open"
+    assert settled(waits, [], ["a", "b"], waiting=True, now=NOW + 8)[0].state == "closed"
+
+
+def test_a_check_that_fails_opens_it_again_in_the_same_incident() -> None:
+    before = half_open(eased_at=NOW - 30, probes={"a": True}, escalated=True)
+    again = decide(before, FAILED, last=ended(NOW), half_open_workers=10).breaker
+    assert (again.state, again.generation, again.opened_at, again.attempts) == ("open", 3, before.opened_at, 2)
+    assert (again.incident, again.escalated, again.probes, again.flapping) == ("i", True, {}, False)
+    assert decide(half_open(), FAILED, last=ended(NOW)).breaker.flapping
+
+
+def test_half_open_with_a_child_that_is_not_known_it_goes_on() -> None:
+    assert decide(half_open(), UNKNOWN).breaker == half_open()
+
+
+def test_how_many_may_still_try() -> None:
+    settings = settings_with(half_open_workers=3)
+    assert half_open(probes={"a": True}).half_open_room(settings) == 2
+    assert half_open(probes=dict.fromkeys("abcd", True)).half_open_room(settings) == 0
+    assert [breaker.half_open_room(settings) for breaker in (Breaker(), opened())] == [None, None]
+
+
+@pytest.mark.parametrize("state", ["closed", "open", "half_open"])
+@pytest.mark.parametrize("verdict", [OK, FAILED, UNKNOWN], ids=lambda verdict: verdict.state)
+def test_every_step_goes_where_the_table_says(state: Any, verdict: Verdict) -> None:
+    before = half_open(state=state, failed_at=NOW - 60)
+    unsure = verdict is UNKNOWN and state == "open"
+    condition = Condition.FAILED if verdict is FAILED else Condition.UNSURE if unsure else Condition.WELL
+    after = decide(before, verdict, half_open_workers=10).breaker
+    assert after.state == TABLE[state, condition]
+    assert after.generation == before.generation + (after.state != state)
+
+
+# -- the ramp ---------------------------------------------------------------------------------------------------------
+
+
+def test_after_closing_actions_begin_at_the_recovery_rate_until_nobody_is_held_back() -> None:
+    settings = settings_with(recovery_rate=100.0, tick_interval=1.0)
+    breaker = decide(opened(1), OK, recovery_rate=100.0).breaker
+    waiting, begun = 1000, []
+    for second in range(12):
+        now = NOW + second
+        room = breaker.ramp_room(settings, now)
+        acts = min(waiting, room if room is not None else waiting)
+        waiting -= acts
+        begun.append(acts)
+        breaker, _ = settle(breaker, [str(n) for n in range(acts)], [], False, waiting > 0, settings, now)
+    assert begun == [100] * 10 + [0, 0]
+    assert breaker.ramp_at == 0.0
+    assert breaker.ramp_room(settings, NOW + 99) is None
+
+
+def test_a_slow_ramp_lets_one_act_now_and_then_and_an_unused_one_gives_no_burst() -> None:
+    settings = settings_with(recovery_rate=0.5)
+    breaker = Breaker(ramp_at=NOW)
+    rooms = []
+    for second in range(6):
+        room = breaker.ramp_room(settings, NOW + second)
+        rooms.append(room)
+        breaker, _ = settle(breaker, ["a"] * (room or 0), [], False, True, settings, NOW + second)
+    assert rooms == [0, 0, 1, 0, 1, 0]
+    idle, _ = settle(Breaker(ramp_at=NOW), [], [], False, True, settings_with(recovery_rate=100.0), NOW + 60)
+    assert idle.ramp_room(settings_with(recovery_rate=100.0), NOW + 60) == 100
+
+
+def test_without_a_rate_there_is_no_ramp() -> None:
+    assert decide(opened(1), OK).breaker.ramp_at == 0.0
+    assert Breaker(ramp_at=NOW).ramp_room(settings_with(), NOW) is None
+    assert settled(Breaker(ramp_at=NOW), held_back=True)[0] == Breaker(ramp_at=NOW)
+
+
+# -- incidents --------------------------------------------------------------------------------------------------------
+
+
+def test_an_incident_lasts_from_closed_to_closed_and_is_told_when_it_changes() -> None:
+    first = decide(Breaker(), FAILED).breaker
+    record = Record(id="1800000000", opened_at=NOW, reason="broker: no answer", children=("broker",), attempts=1)
+    assert incident_of(Breaker(), first) == record
+    assert incident_of(first, msgspec.structs.replace(first, failed_at=NOW + 1)) is None
+    escalated = msgspec.structs.replace(first, escalated=True, escalated_at=NOW + 9)
+    assert incident_of(first, escalated) == msgspec.structs.replace(record, escalated_at=NOW + 9)
+    half = decide(escalated, OK, NOW + 30, half_open_workers=10).breaker
+    assert incident_of(escalated, half) is None
+    closed, _ = settled(half, now=NOW + 31)
+    over = msgspec.structs.replace(record, escalated_at=NOW + 9, closed_at=NOW + 31)
+    assert incident_of(half, closed) == over
+    assert (over.duration(NOW + 99), record.duration(NOW + 99)) == (31.0, 99.0)
+    assert incident_of(closed, msgspec.structs.replace(closed, ramp_at=0.0)) is None
+    assert incident_of(Breaker(), Breaker()) is None

@@ -77,8 +77,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of the supervisor": (
         TOP + "foo = 1\n",
         "[supervisor]: unknown key 'foo' (value 1); "
-        "expected one of backoff_jitter, flap_window, max_attempts, name, nodes, observation_interval, "
-        "quarantine_after, quarantine_for, quarantine_window, tick_interval",
+        "expected one of backoff_jitter, flap_window, half_open_for, half_open_workers, max_attempts, name, nodes, "
+        "observation_interval, quarantine_after, quarantine_for, quarantine_window, recovery_rate, tick_interval",
     ),
     "unknown key of a worker": (
         TOP + WORKER + CONFIG + OTHER + 'colour = "red"\n',

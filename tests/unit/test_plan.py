@@ -174,6 +174,14 @@ SKIPS = {
         make_view(of_group(wants_start("a", lease=RUNNING)), of_group(wants_start("b")), settings=ONE_AT_A_TIME),
         Skip("b", SkipReason.BUDGET, "1 of 1 in action in group line"),
     ),
+    "others try first": (
+        make_view(wants_start(), half_open_room=0),
+        Skip("flow-1", SkipReason.HALF_OPEN, "the circuit is half open: others try first whether all is well"),
+    ),
+    "the fleet is ramped up": (
+        make_view(wants_start(), ramp_room=0),
+        Skip("flow-1", SkipReason.RAMP, "after the outage 0 actions may begin now"),
+    ),
     "its queue is full": (
         make_view(queued("a"), queued("b"), wants_start("c"), slots={"edge-1": 1}),
         Skip("c", SkipReason.QUEUE_FULL, "2 of 2 queued at edge-1"),
@@ -194,6 +202,16 @@ def test_a_worker_is_skipped_with_the_reason_and_its_values(view: object, skip: 
     plan = make_plan(view, NOW)  # type: ignore[arg-type]
     assert [step for step in plan.steps if step.action is not None] == []
     assert plan.skips[-1] == skip
+
+
+def test_half_open_as_many_may_act_as_there_is_room_and_those_that_did_before() -> None:
+    subjects = [wants_start(name, since=NOW - 50 + number) for number, name in enumerate("abcd")]
+    plan = make_plan(make_view(*subjects, half_open_room=1, probes=frozenset({"d"})), NOW)
+    assert [step.subject.id for step in plan.steps if step.action is not None] == ["a", "d"]
+    assert {(skip.worker_id, skip.reason) for skip in plan.skips} == {
+        ("b", SkipReason.HALF_OPEN),
+        ("c", SkipReason.HALF_OPEN),
+    }
 
 
 def test_every_skip_reason_that_exists_is_tested_here() -> None:
