@@ -295,6 +295,7 @@ class Holder:
                 os.replace(self.path("output.log"), self.path("output.log.1"))
                 self.log.close()
                 self.log = None
+                self.keep_output(b"")
 
     def accept(self, listener):
         """Take a connection; one that is gone again is none."""

@@ -59,6 +59,7 @@ class Log:
                 os.replace(self.path, self.path + ".1")
                 self.file.close()
                 self.file = None
+                self.append(b"")
 
 
 def start(request):
