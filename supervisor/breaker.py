@@ -67,7 +67,20 @@ class Recovery(msgspec.Struct, frozen=True):
     asked_at: float = 0.0
 
 
-class Breaker(Document, frozen=True, kw_only=True):
+class Forced(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's word about a circuit, which stands above the checks until it is reset. `at`: epoch seconds.
+
+    Open: maintenance, nothing is done but stops, not even a restart of a child. Closed: workers act whatever the checks
+    say; children that fail are restarted all the same.
+    """
+
+    state: Literal["open", "closed"]
+    by: str
+    at: float
+    reason: str = ""
+
+
+class Breaker(Document, frozen=True, kw_only=True, omit_defaults=True):
     """The circuit of a supervisor. `opened_at`: start of the current or last open period, None if there was none.
 
     `generation` grows with every change of `state`, so that what was decided under another circuit can be told.
@@ -91,11 +104,17 @@ class Breaker(Document, frozen=True, kw_only=True):
     incident: str = ""
     probes: dict[str, bool] = {}
     ramp_at: float = 0.0
+    forced: Forced | None = None
+
+    @property
+    def effective(self) -> State:
+        """Return the state that counts: an operator's, else that of the checks."""
+        return self.forced.state if self.forced is not None else self.state
 
     @property
     def is_open(self) -> bool:
         """Tell whether actions are held back; half open counts as not open (SPEC 4.2)."""
-        return self.state == "open"
+        return self.effective == "open"
 
     @property
     def attempts(self) -> int:
@@ -108,11 +127,11 @@ class Breaker(Document, frozen=True, kw_only=True):
 
     def half_open_room(self, settings: SupervisorSettings) -> int | None:
         """Return how many more workers may try whether all is well; None: any may act."""
-        return max(0, settings.half_open_workers - len(self.probes)) if self.state == "half_open" else None
+        return max(0, settings.half_open_workers - len(self.probes)) if self.effective == "half_open" else None
 
     def ramp_room(self, settings: SupervisorSettings, now: float) -> int | None:
         """Return how many actions the ramp allows now; None: any number."""
-        if not self.ramp_at or not settings.recovery_rate:
+        if not self.ramp_at or not settings.recovery_rate or self.forced is not None:
             return None
         return max(0, math.floor((now - self.ramp_at) * settings.recovery_rate))
 
@@ -188,6 +207,8 @@ def step(
 
     `restarts` holds each child's last restart, `graces` its start_grace in seconds. None starts before `not_before`.
     """
+    if breaker.forced is not None and breaker.forced.state == "open":
+        return Decision(breaker, (), ())
     failed = {name: verdict.detail for name, verdict in verdicts.items() if verdict.state == "failed"}
     said = [Said(Notice.CHECK_FAILED, name, {"error": detail}) for name, detail in failed.items()]
     condition = _condition(breaker, verdicts, restarts, settings.flap_window, now)
@@ -306,7 +327,9 @@ def _was_restarted(last: Lease | None, breaker: Breaker) -> bool:
 
 def _open(breaker: Breaker, failed: Mapping[str, str], flap_window: float, now: float) -> Breaker:
     """Open; from half open it is the same incident still, with its attempts and its downtime."""
-    fresh = Breaker(opened_at=now, incident=str(int(now)), closed_at=breaker.closed_at, eased_at=breaker.eased_at)
+    fresh = msgspec.structs.replace(
+        breaker, opened_at=now, incident=str(int(now)), children={}, escalated=False, escalated_at=None, ramp_at=0.0
+    )
     return msgspec.structs.replace(
         fresh if breaker.state == "closed" else breaker,
         state="open",

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from supervisor import keys as key_names
+from supervisor.breaker import Forced
 from supervisor.errors import BadDocument
 from supervisor.keys import SUPERVISOR
 from supervisor.logs import INFRASTRUCTURE, logger
@@ -36,6 +37,7 @@ class Wishes(Document, frozen=True, kw_only=True):
     places: dict[str, str]
     generations: dict[str, int]
     texts: dict[str, dict[str, str]]
+    forced: Forced | None = None
 
 
 class Mirror:
@@ -107,6 +109,7 @@ class Mirror:
         keys = self._store.keys(wishes.supervisor)
         where = [key_names.supervisors(self._store.namespace), keys.settings, keys.index, keys.generations]
         where += [keys.revision, keys.tick, keys.counters(SUPERVISOR), keys.events(SUPERVISOR), keys.wake(SUPERVISOR)]
+        where.append(keys.circuit)
         documents: dict[str, str] = {}
         for item, place in (index.places if index is not None else {}).items():
             if wishes.places.get(item) != place:  # it was forgotten, or moved, after what the store knows
@@ -116,6 +119,8 @@ class Mirror:
             documents |= {getattr(keys, kind)(place, item): texts.get(kind, "") for kind in KINDS}
         plain = {"revision": str(wishes.revision), "settings": wishes.settings}
         told = {**plain, "places": wishes.places, "generations": wishes.generations}
+        if wishes.forced is not None:
+            told["forced"] = msgspec.to_builtins(wishes.forced)
         plan = msgspec.json.encode(told).decode()
         arguments: list[str | float] = [wishes.supervisor, seen, HOLD_OFF, plan, *documents.values()]
         answer = self._store.scripts.run("restore", [*where, *documents], arguments)
@@ -153,6 +158,7 @@ class Mirror:
             for item, _ in chunk:
                 kinds = {kind: next(texts) for kind in KINDS}
                 found[item] = {kind: text for kind, text in kinds.items() if text is not None}
+        forced = self._store.breaker(supervisor).forced
         if int(client.get(keys.revision) or 0) != index.revision:
             return None
         return Wishes(
@@ -162,6 +168,7 @@ class Mirror:
             places=dict(index.places),
             generations=dict(index.generations),
             texts=found,
+            forced=forced,
         )
 
     def _write(self, wishes: Wishes) -> None:

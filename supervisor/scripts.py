@@ -23,6 +23,7 @@ NAMES = (
     "read",
     "leave",
     "touch",
+    "force",
     "restore",
 )
 

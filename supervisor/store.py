@@ -427,6 +427,12 @@ class Store:
 
         self._wish([keys], write)
 
+    def force_circuit(self, supervisor: str, state: str, by: str, reason: str) -> None:
+        """Force a circuit "open" or "closed", or reset it (""): then the checks count again, and attempts from 0."""
+        keys = self.keys(supervisor)
+        where = [keys.circuit, keys.events(SUPERVISOR), keys.revision, keys.wake(SUPERVISOR)]
+        self.scripts.run("force", where, [state, by, reason])
+
     def leave(self, supervisor: str, place: str, worker_id: str, generation: int, tick_id: str = "") -> bool:
         """Let a worker leave its place: for where it moves to, else every trace of it but its events is removed.
 

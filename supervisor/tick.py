@@ -99,7 +99,8 @@ class Tick:
     def _restarts(self, world: World, decision: Decision) -> list[Item]:
         """Return the claims for children that failed, and for those that nobody has started yet."""
         items = []
-        if world.view.held(world.now):
+        forced = decision.breaker.forced
+        if world.view.held(world.now) or (forced is not None and forced.state == "open"):
             return []
         for child in world.children:
             fresh = child.verdict.state == "absent" and not (child.lease is not None and child.lease.in_progress)
@@ -157,7 +158,7 @@ class Tick:
             tick_id=self.id,
             now=world.now,
             last_action="ChildRestart" if restarted else "NormalTick",
-            circuit=decision.breaker.state,
+            circuit=decision.breaker.effective,
             workers=len(world.view.subjects),
             claimed=len(applied.messages),
             refused=len(applied.refused),

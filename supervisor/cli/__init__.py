@@ -18,6 +18,7 @@ _COMMANDS = {
     "pause": "supervisor.cli.pause",
     "resume": "supervisor.cli.resume",
     "cancel": "supervisor.cli.cancel",
+    "circuit": "supervisor.cli.circuit",
     "wait": "supervisor.cli.wait",
     "logs": "supervisor.cli.logs",
     "exporter": "supervisor.cli.exporter",

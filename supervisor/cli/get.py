@@ -50,7 +50,7 @@ _COLUMNS = {
         "NODE node",
         "EXECUTOR executor",
     ),
-    "circuit": ("SUPERVISOR supervisor", "STATE state", "ATTEMPT retry_attempt", "OPEN downtime", "REASON reason"),
+    "circuit": ("SUPERVISOR supervisor", "STATE shown", "ATTEMPT retry_attempt", "OPEN downtime", "REASON reason"),
 }
 _WIDE = {
     "workers": (

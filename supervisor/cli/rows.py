@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from supervisor.breaker import recovery_status
 from supervisor.conditions import Condition, ConditionType, conditions, stuck
 from supervisor.model import CLOCK_SKEW, Incident, Lease, Stage, SupervisorSettings
@@ -184,12 +186,13 @@ def _shown_skew(seconds: float | None) -> str:
 
 def circuit_row(supervisor: str, world: World) -> dict[str, Any]:
     """Return a supervisor's circuit."""
-    breaker = world.breaker
+    breaker, forced = world.breaker, world.breaker.forced
     down, downtime = breaker.state != "closed", breaker.downtime(world.now)
     return {
         "supervisor": supervisor,
-        "state": breaker.state,
-        "reason": breaker.reason,
+        "state": breaker.effective,
+        "reason": breaker.reason if forced is None else f"forced by {forced.by}: {forced.reason or 'no reason given'}",
+        "forced": None if forced is None else msgspec.structs.asdict(forced),
         "retry_attempt": breaker.attempts,
         "max_attempts": world.index.settings.max_attempts,
         "recovery_status": recovery_status(breaker.attempts) if down else None,
@@ -200,6 +203,7 @@ def circuit_row(supervisor: str, world: World) -> dict[str, Any]:
         "escalated": breaker.escalated,
         "generation": breaker.generation,
         "downtime": ago(downtime) if down else "-",
+        "shown": breaker.effective if forced is None else f"{breaker.effective}, forced",
     }
 
 
@@ -262,6 +266,7 @@ def public(row: dict[str, Any]) -> dict[str, Any]:
         "downtime",
         "opened",
         "duration",
+        "shown",
         "escalated_shown",
         "age",
         "status",

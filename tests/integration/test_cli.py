@@ -23,8 +23,9 @@ from supervisor.cli.up import fleet_table
 from supervisor.clock import SystemClock
 from supervisor.errors import NotFound, Refused, StoreUnreachable, TimedOut
 from supervisor.leases import Grant, Leases
+from supervisor.model import Incident
 from supervisor.runtime import make_runtime
-from supervisor.store import Store
+from supervisor.store import Store, encode
 from tests.conftest import RedisServer
 from tests.factories import make_child
 from tests.integration.plant import Plant, fleet, grant_of, put, settings, worker
@@ -403,3 +404,58 @@ def test_a_document_that_cannot_be_read_is_shown_by_up_and_ends_nothing(plant: P
     plant.client.set(plant.keys.circuit, "not JSON")
     shown = fleet_table(plant.runtime, [fleet(worker("flow-1"))])
     assert f"document at {plant.keys.circuit} cannot be read" in str(shown.title)
+
+
+def test_a_circuit_is_forced_and_reset_by_its_supervisors_name(plant: Plant, run: Run) -> None:
+    done = run("circuit", "open", "plant-1", "--reason", "upgrade")
+    assert done.stderr == "circuit/plant-1 is forced open; `fsmctl circuit reset plant-1` ends that\n"
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    shown = run("get", "circuit").stdout
+    assert shown.splitlines()[1].split() == [
+        "plant-1",
+        "open,",
+        "forced",
+        "0",
+        "-",
+        "forced",
+        "by",
+        f"{who}:",
+        "upgrade",
+    ]
+    (row,) = json.loads(run("get", "circuit", "-o", "json").stdout)
+    assert (row["state"], row["forced"]["state"], row["forced"]["reason"]) == ("open", "open", "upgrade")
+    assert run("circuit", "reset", "plant-1").stderr == "circuit/plant-1 is reset: the checks count again\n"
+    (row,) = json.loads(run("get", "circuit", "-o", "json").stdout)
+    assert (row["state"], row["forced"]) == ("closed", None)
+
+
+def test_a_circuit_of_no_supervisor_cannot_be_forced(plant: Plant, run: Run) -> None:
+    assert isinstance(run("circuit", "open", "plant-9").exception, NotFound)
+
+
+def test_incidents_are_listed_the_newest_first_with_what_failed_and_for_how_long(plant: Plant, run: Run) -> None:
+    assert (run("incidents").stdout, run("incidents").stderr) == ("", "no incidents\n")
+    now = plant.clock.now()
+    over = Incident(
+        id="1",
+        opened_at=now - 7200,
+        reason="broker: no answer",
+        children=("broker",),
+        attempts=5,
+        escalated_at=now - 7100,
+    )
+    over = msgspec.structs.replace(over, closed_at=now - 7200 + 90.25)
+    still = Incident(id="2", opened_at=now - 65, reason="broker: no answer", children=("broker",), attempts=2)
+    for incident in (over, still):
+        plant.client.hset(plant.keys.incidents, incident.id, encode(incident))
+    assert run("incidents").stdout == (
+        "ID  SUPERVISOR  STATE   OPENED  LASTED  ATTEMPTS  ESCALATED  REASON\n"
+        "2   plant-1     open    1m05s   1m05s   2         no         broker: no answer\n"
+        "1   plant-1     closed  2h00m   1m30s   5         yes        broker: no answer\n"
+    )
+    (newest,) = json.loads(run("incidents", "-n", "1", "-o", "json").stdout)
+    assert (newest["id"], newest["state"], newest["closed_at"], newest["children"]) == ("2", "open", None, ["broker"])
+    assert set(newest) == {
+        *("id", "supervisor", "state", "reason", "children", "attempts"),
+        *("opened_at", "escalated_at", "closed_at", "duration_seconds"),
+    }

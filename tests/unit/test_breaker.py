@@ -13,6 +13,7 @@ from supervisor.breaker import (
     Breaker,
     Condition,
     Decision,
+    Forced,
     Notice,
     Recovery,
     Said,
@@ -598,3 +599,32 @@ def test_an_incident_lasts_from_closed_to_closed_and_is_told_when_it_changes() -
     assert (over.duration(NOW + 99), record.duration(NOW + 99)) == (31.0, 99.0)
     assert incident_of(closed, msgspec.structs.replace(closed, ramp_at=0.0)) is None
     assert incident_of(Breaker(), Breaker()) is None
+
+
+# -- an operator's word -----------------------------------------------------------------------------------------------
+
+OPEN = Forced(state="open", by="me@h1", at=NOW, reason="upgrade")
+CLOSED = Forced(state="closed", by="me@h1", at=NOW)
+
+
+@pytest.mark.parametrize("verdict", [OK, FAILED])
+def test_forced_open_nothing_is_done_whatever_the_checks_say(verdict: Verdict) -> None:
+    forced = Breaker(forced=OPEN)
+    assert decide(forced, verdict) == Decision(forced, (), ())
+    assert (forced.is_open, forced.effective) == (True, "open")
+
+
+def test_forced_closed_workers_act_and_children_that_fail_are_restarted_all_the_same() -> None:
+    decision = decide(Breaker(forced=CLOSED), FAILED)
+    assert decision.restarts == ("broker",)
+    assert (decision.breaker.state, decision.breaker.is_open, decision.breaker.forced) == ("open", False, CLOSED)
+    rooms = settings_with(half_open_workers=1, recovery_rate=1.0)
+    eased = half_open(forced=CLOSED, ramp_at=NOW)
+    assert (eased.half_open_room(rooms), eased.ramp_room(rooms, NOW)) == (None, None)
+
+
+def test_an_operators_word_outlives_a_whole_incident() -> None:
+    breaker = decide(Breaker(forced=CLOSED), FAILED).breaker
+    closed, _ = settled(decide(breaker, OK, NOW + 20, half_open_workers=10).breaker, now=NOW + 21)
+    assert (closed.state, closed.forced) == ("closed", CLOSED)
+    assert decide(closed, FAILED, NOW + 60).breaker.forced == CLOSED
