@@ -1,0 +1,160 @@
+"""A whole incident: a broker dies and its port is taken, a person is called, the port is freed, all comes back."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import RedisServer, free_port, redis_binary
+from tests.live.pieces import NAME, Pieces, pieces_in
+from tests.waiting import wait_until
+from workers.drivers.process import look
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+FLOWS = 4
+MAX_ATTEMPTS = 4
+
+
+def fleet(port: int) -> str:
+    """Return a fleet of a broker of ours and some flows behind it; a person is called after MAX_ATTEMPTS."""
+    flows = "".join(
+        f"""
+[[workers]]
+id = "flow-{number}"
+type = "process"
+node = "edge-1"
+config = {{ command = ["sleep", "600"], min_uptime = "1s" }}
+"""
+        for number in range(FLOWS)
+    )
+    return f"""
+[supervisor]
+name = "{NAME}"
+tick_interval = "200ms"
+observation_interval = "300ms"
+max_attempts = {MAX_ATTEMPTS}
+half_open_workers = 1
+half_open_for = "5s"
+recovery_rate = 2
+
+[[children]]
+name = "broker"
+type = "redis"
+node = "edge-1"
+command = ["{redis_binary()}", "--port", "{port}", "--save", ""]
+check = {{ address = "127.0.0.1:{port}", timeout = "300ms" }}
+start_grace = "0s"
+runbook = {{ url = "https://example.com/broker", steps = ["free its port"] }}
+{flows}"""
+
+
+@pytest.fixture
+def pieces(redis_server: RedisServer, tmp_path: Path) -> Iterator[Pieces]:
+    with redis_server.connect() as client:
+        client.flushall()
+    with pieces_in(tmp_path, redis_server.url) as made:
+        yield made
+
+
+def test_s2_s3b_s5_s6_an_incident_from_the_death_of_a_broker_to_the_whole_fleet_again(pieces: Pieces) -> None:
+    port = free_port()
+    pieces.apply(fleet(port))
+    pieces.start_supervisor()
+    pieces.start_node()
+    wait_until(lambda: all(pids(pieces)), "all flows to run", 40)
+    with broker_dead_and_its_port_taken(pieces, port):
+        for pid in pids(pieces):
+            psutil.Process(pid).kill()
+        wait_until(lambda: events(pieces, "circuit.escalated"), "the escalation", 60)
+        wait_until(lambda: len(events(pieces, "circuit.restart")) == MAX_ATTEMPTS + 1, "one attempt more", 40)
+        assert pieces.store.is_circuit_open(NAME)
+        assert not any(pids(pieces))
+    wait_until(lambda: pieces.store.breaker(NAME).state == "closed", "the circuit to close", 60)
+    wait_until(lambda: all(pids(pieces)), "all flows to run again", 40)
+
+    check_attempts(pieces)
+    check_what_was_told(pieces)
+    check_the_incident(pieces)
+
+
+def check_attempts(pieces: Pieces) -> None:
+    """Each attempt came 1, 2, 4, 8, 16 s after the end of the one before, and the tick that found it due."""
+    starts = [time for time, _ in events(pieces, "circuit.restart")]
+    first_start, *ends = [time for time, event in events(pieces, "action.ended") if of_broker(event)]
+    assert first_start < starts[0]
+    waits = [start - end for end, start in zip(ends, starts[1:], strict=False)]
+    backoffs = (1, 2, 4, 8, 16)  # the last one found the port free
+    assert all(backoff <= wait <= backoff + 1.5 for backoff, wait in zip(backoffs, waits, strict=True)), waits
+
+
+def check_what_was_told(pieces: Pieces) -> None:
+    """One warning before the last attempt, one escalation with what a person needs, a heartbeat each tick."""
+    assert [line["attempts_remaining"] for line in log_lines(pieces, "circuit.one_attempt_left")] == [1]
+    (escalation,) = log_lines(pieces, "circuit.escalated")
+    assert (escalation["runbook_url"], escalation["manual_steps"]) == ("https://example.com/broker", ["free its port"])
+    assert len(log_lines(pieces, "circuit.heartbeat")) >= 50  # some 20 s of five ticks each
+    assert len(events(pieces, "circuit.half_opened")) == 1
+
+
+def check_the_incident(pieces: Pieces) -> None:
+    """It is over, with the downtime from its opening."""
+    ((opened, first),) = events(pieces, "circuit.opened")
+    ((closed, last),) = events(pieces, "circuit.closed")
+    (incident,) = pieces.store.incidents(NAME)
+    assert incident.closed_at is not None
+    assert incident.closed_at - incident.opened_at == pytest.approx(closed - opened, abs=0.5)
+    assert float(last["total_downtime"]) == pytest.approx(closed - opened, abs=0.5)
+    assert (incident.id, incident.children, incident.attempts) == (first["incident"], ("broker",), MAX_ATTEMPTS + 2)
+    assert incident.escalated_at is not None
+
+
+def pids(pieces: Pieces) -> list[int | None]:
+    """Return the pid of each flow, None for one that does not run."""
+    return [look(folder_of(pieces, f"workers/flow-{number}")).pid for number in range(FLOWS)]
+
+
+def folder_of(pieces: Pieces, item: str) -> Path:
+    return pieces.settings().data_dir / "nodes" / "edge-1" / NAME / item
+
+
+def events(pieces: Pieces, kind: str) -> list[tuple[float, dict[str, str]]]:
+    """Return the events of a kind, each with its time in seconds, oldest first."""
+    found = pieces.store.events(NAME, ["edge-1"], 10_000)
+    return [(int(at.partition("-")[0]) / 1000, fields) for at, fields in found if fields["event"] == kind]
+
+
+def of_broker(event: dict[str, str]) -> bool:
+    return event["worker_id"] == "child/broker"
+
+
+def log_lines(pieces: Pieces, event: str) -> list[dict[str, object]]:
+    """Return what the supervisor's executor has logged of an event."""
+    lines = [json.loads(line) for line in pieces.said("supervisor").splitlines() if line.startswith("{")]
+    return [line for line in lines if line.get("event") == event]
+
+
+@contextmanager
+def broker_dead_and_its_port_taken(pieces: Pieces, port: int) -> Iterator[None]:
+    """Kill the broker and hold its port, so that none can listen there."""
+    pid = look(folder_of(pieces, "children/broker")).pid
+    assert pid is not None
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        psutil.Process(pid).kill()
+        wait_until(lambda: listens(holder, port), f"port {port} to be free", 5)
+        yield
+
+
+def listens(holder: socket.socket, port: int) -> bool:
+    """Listen on a port, or tell that it is not free yet. Nobody answers there, so checks fail."""
+    with suppress(OSError):
+        holder.bind(("127.0.0.1", port))
+        holder.listen()
+        return True
+    return False
