@@ -24,6 +24,7 @@ from supervisor.model import (
     QUARANTINE_WINDOW,
     RECOVERY_RATE,
     Check,
+    CheckKind,
     CheckType,
     ChildSpec,
     DeclaredRule,
@@ -39,6 +40,36 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 MAX_FAILURES = 100  # failures whose times are kept of each worker
+Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
+_KIND_KEYS = ("address", "path", "status", "body", "tls", "ca", "command", "file", "max_age")
+_KEYS_OF: dict[str, tuple[str, ...]] = {
+    "process": (),
+    "tcp": ("address",),
+    "redis": ("address",),
+    "kafka": ("address",),
+    "http": ("address", "path", "status", "body", "tls", "ca"),
+    "command": ("command",),
+    "freshness": ("file", "max_age"),
+}
+_ADDRESS = {"address": 'the "HOST:PORT"'}
+_REQUIRED: dict[str, dict[str, str]] = {
+    "process": {},
+    "tcp": _ADDRESS,
+    "redis": _ADDRESS,
+    "kafka": _ADDRESS,
+    "http": _ADDRESS,
+    "command": {"command": "the command"},
+    "freshness": {"file": "the file"},
+}
+_USUAL_KIND: dict[str, CheckKind] = {
+    "redis": "redis",
+    "redpanda": "http",
+    "benthos": "http",
+    "tcp": "tcp",
+    "http": "http",
+    "process": "process",
+}
+_USUAL_PATH = {"redpanda": "/v1/status/ready", "benthos": "/ping"}  # where these types answer
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
 E = TypeVar("E", "_Group", "_Child", "_Worker", "_Rule")
@@ -75,8 +106,16 @@ class _Group(_Table, frozen=True, kw_only=True):
 
 
 class _Check(_Table, frozen=True, kw_only=True):
+    kind: CheckKind | None = None
     address: Address | None = None
-    path: str = "/"
+    path: str | None = None
+    status: Status | tuple[Status, ...] | None = None
+    body: str | None = None
+    tls: bool | None = None
+    ca: str | None = None
+    command: tuple[str, ...] | None = None
+    file: str | None = None
+    max_age: Duration | None = None
     timeout: Duration = Duration(1.0)
     failures: Positive = 1
 
@@ -93,6 +132,9 @@ class _Child(_Table, frozen=True, kw_only=True):
     node: Name
     check: _Check = _Check()
     command: tuple[str, ...] = ()
+    service: str = ""
+    restart: tuple[str, ...] = ()
+    pid_file: str = ""
     env: dict[str, str] = {}
     cwd: str = "."
     stop_signal: str = "TERM"
@@ -281,7 +323,17 @@ def _shown(value: object) -> str:
     return "(a table)" if isinstance(value, dict) else repr(value)
 
 
-_CHOICES = {"desired": get_args(DesiredState), "type": get_args(CheckType), "stop_signal": get_args(StopSignal)}
+def _plain(value: object) -> object:
+    """Return a value as a message shows it."""
+    return str(value) if isinstance(value, Duration) else value
+
+
+_CHOICES = {
+    "kind": get_args(CheckKind),
+    "desired": get_args(DesiredState),
+    "type": get_args(CheckType),
+    "stop_signal": get_args(StopSignal),
+}
 _NOT_RULED = frozenset({"schema", "collected_at", "error", "last_exit", "log"})  # of no use to compare with
 _LEAST = {
     "tick_interval": 0.05,
@@ -460,34 +512,76 @@ class _Reader:
     def _child(self, number: int, child: _Child) -> ChildSpec:
         label = f"name {child.name!r}"
         self._node("children", number, label, child.node)
-        if child.type != "process" and child.check.address is None:
-            expected = f'expected the "HOST:PORT" that a check of type {child.type} asks'
-            raise self._fail("children", number, label, "check.address", None, expected)
-        if not child.check.path.startswith("/"):
-            raise self._fail(
-                "children", number, label, "check.path", child.check.path, 'expected a path that begins with "/"'
-            )
-        if not 0 < child.check.timeout <= MAX_CHECK_TIMEOUT:
-            expected = f"expected more than 0s and at most {MAX_CHECK_TIMEOUT:g}s"
-            raise self._fail("children", number, label, "check.timeout", str(child.check.timeout), expected)
         if child.type == "process" and not child.command:
             raise self._fail(
                 "children", number, label, "command", [], "expected the command that this process child is"
             )
+        ways = [key for key in ("command", "service", "restart") if getattr(child, key)]
+        if len(ways) > 1:
+            expected = f"expected one way to restart it, and {ways[0]} is there too"
+            raise self._fail("children", number, label, ways[1], getattr(child, ways[1]), expected)
         process = self._process(number, child)
-        check = child.check
+        cwd = str((self.path.parent / child.cwd).resolve())
         return ChildSpec(
             name=child.name,
             type=child.type,
             node=child.node,
-            check=Check(
-                address=check.address or "", path=check.path, timeout=float(check.timeout), failures=check.failures
-            ),
+            check=self._check(number, label, child),
             process=process,
+            service=self._path(child.service),
+            restart=child.restart,
+            pid_file=self._path(child.pid_file),
+            cwd="" if process else cwd,
+            env={} if process else child.env,
             config_id=config_id(process) if process else "",
             start_grace=float(child.start_grace),
             runbook=Runbook(url=child.runbook.url, steps=child.runbook.steps) if child.runbook else Runbook(),
         )
+
+    def _check(self, number: int, label: str, child: _Child) -> Check:
+        """Return the check of a child, whose type says which kind is usual. Raises `FleetError`."""
+        table = child.check
+        kind = table.kind or _USUAL_KIND[child.type]
+        for key in _KIND_KEYS:
+            value = getattr(table, key)
+            if value is not None and key not in _KEYS_OF[kind]:
+                keys = ", ".join((*_KEYS_OF[kind], "timeout", "failures"))
+                expected = f"a check of kind {kind} has no such key; expected one of {keys}"
+                raise self._fail("children", number, label, f"check.{key}", _plain(value), expected)
+        for key, what in _REQUIRED[kind].items():
+            if not getattr(table, key):
+                expected = f"expected {what} that a check of kind {kind} asks"
+                raise self._fail("children", number, label, f"check.{key}", getattr(table, key), expected)
+        if not 0 < table.timeout <= MAX_CHECK_TIMEOUT:
+            expected = f"expected more than 0s and at most {MAX_CHECK_TIMEOUT:g}s"
+            raise self._fail("children", number, label, "check.timeout", str(table.timeout), expected)
+        path = table.path if table.path is not None else _USUAL_PATH.get(child.type, "/")
+        if not path.startswith("/"):
+            raise self._fail("children", number, label, "check.path", path, 'expected a path that begins with "/"')
+        try:
+            re.compile(table.body or "")
+        except re.error as error:
+            expected = f"expected a regular expression: {error}"
+            raise self._fail("children", number, label, "check.body", table.body, expected) from None
+        status = (200,) if table.status is None else table.status
+        return Check(
+            kind=kind,
+            address=table.address or "",
+            path=path,
+            status=status if isinstance(status, tuple) else (status,),
+            body=table.body or "",
+            tls=bool(table.tls),
+            ca=self._path(table.ca or ""),
+            command=table.command or (),
+            file=self._path(table.file or ""),
+            max_age=float(table.max_age) if table.max_age is not None else 30.0,
+            timeout=float(table.timeout),
+            failures=table.failures,
+        )
+
+    def _path(self, path: str) -> str:
+        """Resolve a path, which a file gives relative to itself; "" stays."""
+        return str((self.path.parent / path).resolve()) if path else ""
 
     def _process(self, number: int, child: _Child) -> ProcessConfig | None:
         if not child.command:

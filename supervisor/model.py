@@ -35,6 +35,7 @@ POISON_KILLS = 3  # actions in a row that killed their pool process; SPEC 4.3
 STUCK_AFTER = 2.0  # times its timeout that an action runs before it is reported; SPEC 4.3
 
 CheckType = Literal["redis", "redpanda", "benthos", "tcp", "http", "process"]
+CheckKind = Literal["tcp", "redis", "http", "kafka", "process", "command", "freshness"]
 
 
 def of_other_time(collected_at: float, data_since: float, now: float) -> str | None:
@@ -109,12 +110,29 @@ class Incident(Document, frozen=True, kw_only=True):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """How a child is asked whether it works. `failures`: looks in a row that must fail. `path` is for http alone."""
+    """How a child is asked whether it works. `failures`: looks in a row that must fail; `timeout`, `max_age`: seconds.
 
+    `address` is for tcp, redis, http and kafka; `path`, `status`, `body` (a regular expression), `tls` and `ca` for
+    http; `command` for command; `file` and `max_age` for freshness.
+    """
+
+    kind: CheckKind = "tcp"
     address: str = ""
     path: str = "/"
+    status: tuple[int, ...] = (200,)
+    body: str = ""
+    tls: bool = False
+    ca: str = ""
+    command: tuple[str, ...] = ()
+    file: str = ""
+    max_age: float = 30.0
     timeout: float = 1.0
     failures: int = 1
+
+    @property
+    def target(self) -> str:
+        """Return what is asked, for a message."""
+        return self.address or self.file or " ".join(self.command) or self.kind
 
 
 class Runbook(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,9 +143,10 @@ class Runbook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChildSpec(Document, frozen=True, kw_only=True):
-    """An infrastructure component. Without `process` it is not ours to start: its restart is a person's work.
+    """An infrastructure component: restarted as a `process` of ours, as an s6 `service`, or by a `restart` command.
 
-    `start_grace`: seconds after its start in which a failed check means "starting".
+    With none of these its restart is a person's work. `pid_file` names the process that `restart` brings. `cwd` and
+    `env` are for commands. `start_grace`: seconds after its start in which a failed check means "starting".
     """
 
     name: str
@@ -135,6 +154,11 @@ class ChildSpec(Document, frozen=True, kw_only=True):
     node: str
     check: Check = Check()
     process: ProcessConfig | None = None
+    service: str = ""
+    restart: tuple[str, ...] = ()
+    pid_file: str = ""
+    cwd: str = ""
+    env: dict[str, str] = {}
     config_id: str = ""
     start_grace: float = 5.0
     runbook: Runbook = Runbook()

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import msgspec
 
-from actions.model import ActionError, Component
+from actions.model import ActionError, Component, Incarnation
 from supervisor.errors import BadDocument
 from supervisor.keys import CHILD_PREFIX, POOL
 from supervisor.model import ChildSpec
 from supervisor.runtime import Runtime
 from workers.drivers.process import ProcessComponent
+from workers.drivers.service import HookComponent, S6Component
 from workers.model import Desired, Identity
 from workers.target import Target, WorkerType
 
@@ -51,8 +52,31 @@ def component_of(runtime: Runtime, supervisor: str, place: str, item: str) -> Co
     return kind.component(target)
 
 
-def child_component(data_dir: Path, supervisor: str, spec: ChildSpec) -> ProcessComponent:
-    """Return a child's process. Raises `ActionError` for a child that has no command."""
-    if spec.process is None:
-        raise ActionError(f"child {spec.name} has no command in the fleet file: it has to be restarted by hand")
-    return ProcessComponent(folder_of(data_dir, supervisor, spec.node, spec.id), spec.process, spec.config_id)
+def child_component(data_dir: Path, supervisor: str, spec: ChildSpec) -> Component:
+    """Return what restarts a child. Raises `ActionError` for a child that nothing of ours restarts."""
+    folder = folder_of(data_dir, supervisor, spec.node, spec.id)
+    if spec.process is not None:
+        return ProcessComponent(folder, spec.process, spec.config_id)
+    component = _elsewhere(spec, folder)
+    if component is None:
+        raise ActionError(
+            f"child {spec.name} has no command, service or restart in the fleet file: it has to be restarted by hand"
+        )
+    return component
+
+
+def managed(spec: ChildSpec, folder: Path) -> Incarnation | None:
+    """Return what runs of a child that another manager keeps; None when that cannot be told, or it is not kept so."""
+    component = _elsewhere(spec, folder)
+    try:
+        return component.current() if component is not None else None
+    except ActionError:
+        return None
+
+
+def _elsewhere(spec: ChildSpec, folder: Path) -> Component | None:
+    if spec.service:
+        return S6Component(spec.name, folder, spec.service)
+    if spec.restart:
+        return HookComponent(spec.name, folder, spec.restart, spec.cwd, spec.env, spec.pid_file)
+    return None

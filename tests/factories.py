@@ -75,7 +75,7 @@ def make_view(*subjects: Subject, **changes: Any) -> View:
 def make_child(**changes: Any) -> ChildSpec:
     """Return a redis child named broker on edge-1 that is ours to restart."""
     process = ProcessConfig(command=("redis-server",))
-    check = Check(address="127.0.0.1:7390")
+    check = Check(kind="redis", address="127.0.0.1:7390")
     spec = ChildSpec(name="broker", type="redis", node="edge-1", check=check, process=process, config_id="b1")
     return msgspec.structs.replace(spec, **changes)
 

@@ -49,7 +49,7 @@ def runtime(real_client: Any, tmp_path: Path) -> Iterator[Runtime]:
 def test_a_hung_target_delays_no_other_and_is_itself_observed_with_its_error(runtime: Runtime, hung: str) -> None:
     flow = worker("flow-hung", kind="dfc_read", http=hung)
     broker = ChildSpec(name="broker", type="tcp", node=NODE, check=Check(address=hung))
-    hung_child = ChildSpec(name="stuck", type="redis", node=NODE, check=Check(address=hung, timeout=0.5))
+    hung_child = ChildSpec(name="stuck", type="redis", node=NODE, check=Check(kind="redis", address=hung, timeout=0.5))
     workers = [flow, worker("flow-up"), worker("flow-down")]
     runtime.store.apply_fleets([fleet(*workers, children=[broker, hung_child], observation_interval=0.1)])
     pids = {item: component_of(runtime, NAME, NODE, item).start(1).pid for item in ("flow-hung", "flow-up")}

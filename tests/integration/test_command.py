@@ -31,6 +31,7 @@ from workers.command.observe import component as component_of
 from workers.command.observe import observe
 from workers.command.states import CommandObserved
 from workers.drivers import command as driver
+from workers.drivers import minding
 from workers.drivers.command import CommandComponent
 from workers.model import Exit, Observed
 from workers.process.config import ProcessConfig
@@ -177,7 +178,7 @@ def test_a_late_token_that_had_to_wait_for_the_lock_is_refused_then(gateway: Gat
 def test_another_execution_that_is_not_over_is_waited_for_and_then_an_error(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "_BUSY_TIMEOUT", 0.3)
+    monkeypatch.setattr(minding, "_BUSY_TIMEOUT", 0.3)
     one = gateway.make()
     one.folder.mkdir()
     with (

@@ -140,12 +140,12 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of a child": (
         TOP + CHILD + CHECK + "port = 1\n",
         "[[children]] number 1 (name 'b'): unknown key 'port' (value 1); expected one of check, command, cwd, env, "
-        "name, node, runbook, start_grace, stop_signal, stop_timeout, supervisor, type",
+        "name, node, pid_file, restart, runbook, service, start_grace, stop_signal, stop_timeout, supervisor, type",
     ),
     "unknown key of a check": (
         TOP + CHILD + 'check = { adress = "h:1" }\n',
         "[[children]] number 1 (name 'b'), key check: unknown key 'adress' (value 'h:1'); "
-        "expected one of address, failures, path, timeout",
+        "expected one of address, body, ca, command, failures, file, kind, max_age, path, status, timeout, tls",
     ),
     "unknown key of a runbook": (
         TOP + CHILD + CHECK + 'runbook = { url = "u", pages = 1 }\n',
@@ -326,7 +326,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a check without an address": (
         TOP + CHILD,
         "[[children]] number 1 (name 'b'), key check.address: value None: "
-        'expected the "HOST:PORT" that a check of type redis asks',
+        'expected the "HOST:PORT" that a check of kind redis asks',
     ),
     "a process child without a command": (
         TOP + CHILD.replace("redis", "process"),
@@ -483,7 +483,7 @@ def test_the_specs_own_example_is_accepted(tmp_path: Path) -> None:
                 name="broker",
                 type="redis",
                 node="edge-1",
-                check=Check(address="127.0.0.1:7390", timeout=1.0, failures=2),
+                check=Check(kind="redis", address="127.0.0.1:7390", timeout=1.0, failures=2),
                 process=broker,
                 config_id=config_id(broker),
                 start_grace=5.0,
@@ -553,12 +553,14 @@ def test_a_supervisor_alone_is_a_fleet_of_nobody(tmp_path: Path) -> None:
 
 def test_a_child_that_is_not_ours_to_start_has_no_process(tmp_path: Path) -> None:
     fleet = read_fleet(written(tmp_path, TOP + CHILD + CHECK), TYPES)
-    assert fleet.children == (ChildSpec(name="b", type="redis", node="n", check=Check(address="h:1")),)
+    assert fleet.children == (
+        ChildSpec(name="b", type="redis", node="n", check=Check(kind="redis", address="h:1"), cwd=str(tmp_path)),
+    )
 
 
 def test_a_process_child_needs_no_address(tmp_path: Path) -> None:
     fleet = read_fleet(written(tmp_path, TOP + CHILD.replace("redis", "process") + 'command = ["x"]\n'), TYPES)
-    assert fleet.children[0].check == Check()
+    assert fleet.children[0].check == Check(kind="process")
 
 
 def test_nodes_are_those_declared_and_then_those_used(tmp_path: Path) -> None:
@@ -807,4 +809,92 @@ def test_a_rule_that_could_find_nothing_is_refused(old: str, new: str, message: 
 def test_a_rule_without_anything_observed_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, TOP + CHILD + CHECK + RULE.replace("output_connected = false", ""))
     with pytest.raises(FleetError, match=r"key observed: value \{\}: expected one of config_id, errors, "):
+        read_fleet(path, TYPES)
+
+
+OF_KIND = {
+    "kafka": ('{ kind = "kafka", address = "h:9092" }', Check(kind="kafka", address="h:9092")),
+    "http": (
+        '{ kind = "http", address = "h:443", path = "/", status = [200, 207], body = "ok", tls = true, ca = "ca.pem" }',
+        Check(kind="http", address="h:443", path="/", status=(200, 207), body="ok", tls=True, ca="CWD/ca.pem"),
+    ),
+    "one status": (
+        '{ kind = "http", address = "h:80", status = 204 }',
+        Check(kind="http", address="h:80", status=(204,)),
+    ),
+    "command": (
+        '{ kind = "command", command = ["pg_isready"], timeout = "3s" }',
+        Check(kind="command", command=("pg_isready",), timeout=3.0),
+    ),
+    "freshness": (
+        '{ kind = "freshness", file = "beat", max_age = "1m" }',
+        Check(kind="freshness", file="CWD/beat", max_age=60.0),
+    ),
+    "process": ('{ kind = "process", failures = 2 }', Check(kind="process", failures=2)),
+}
+
+
+@pytest.mark.parametrize(("text", "check"), OF_KIND.values(), ids=OF_KIND.keys())
+def test_a_check_may_be_of_another_kind_than_its_childs_type_has(text: str, check: Check, tmp_path: Path) -> None:
+    (child,) = read_fleet(written(tmp_path, TOP + CHILD + f"check = {text}\n"), TYPES).children
+    paths = {"ca": check.ca.replace("CWD", str(tmp_path)), "file": check.file.replace("CWD", str(tmp_path))}
+    assert child.check == msgspec.structs.replace(check, **paths)
+
+
+@pytest.mark.parametrize(("kind", "path"), [("redpanda", "/v1/status/ready"), ("benthos", "/ping"), ("http", "/")])
+def test_a_childs_type_says_where_it_is_asked(kind: str, path: str, tmp_path: Path) -> None:
+    (child,) = read_fleet(written(tmp_path, TOP + CHILD.replace('"redis"', f'"{kind}"') + CHECK), TYPES).children
+    assert (child.check.kind, child.check.path, child.check.status) == ("http", path, (200,))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{ kind = "kafka", address = "h:1", path = "/x" }',
+            "key check.path: value '/x': a check of kind kafka has no such key; expected one of address, timeout, "
+            "failures",
+        ),
+        (
+            '{ kind = "freshness", file = "beat", address = "h:1" }',
+            "key check.address: value 'h:1': a check of kind freshness has no such key; expected one of file, max_age, "
+            "timeout, failures",
+        ),
+        (
+            '{ kind = "command" }',
+            "key check.command: value None: expected the command that a check of kind command asks",
+        ),
+        ('{ kind = "freshness" }', "key check.file: value None: expected the file that a check of kind freshness asks"),
+        (
+            '{ kind = "http", address = "h:1", body = "(" }',
+            "key check.body: value '(': expected a regular expression: missing ), unterminated subpattern at "
+            "position 0",
+        ),
+        (
+            '{ kind = "ping", address = "h:1" }',
+            "key check.kind: value 'ping': expected one of tcp, redis, http, kafka, process, command, freshness",
+        ),
+    ],
+)
+def test_a_check_that_cannot_be_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = written(tmp_path, TOP + CHILD + f"check = {text}\n")
+    with pytest.raises(FleetError) as caught:
+        read_fleet(path, TYPES)
+    assert str(caught.value) == f"{path}: [[children]] number 1 (name 'b'), {message}"
+
+
+def test_a_child_is_restarted_in_one_way(tmp_path: Path) -> None:
+    text = TOP + CHILD + CHECK + 'service = "/run/service/b"\n'
+    (child,) = read_fleet(written(tmp_path, text), TYPES).children
+    assert (child.service, child.process) == ("/run/service/b", None)
+    hooked = (
+        TOP + CHILD + CHECK + 'restart = ["systemctl", "restart", "b"]\npid_file = "/run/b.pid"\nenv = { A = "b" }\n'
+    )
+    (child,) = read_fleet(written(tmp_path, hooked), TYPES).children
+    assert (child.restart, child.pid_file, child.env) == (("systemctl", "restart", "b"), "/run/b.pid", {"A": "b"})
+    assert child.cwd == str(tmp_path)
+    path = written(tmp_path, text + 'command = ["b"]\n')
+    with pytest.raises(
+        FleetError, match=r"key service: value '/run/service/b': expected one way to restart it, and comm"
+    ):
         read_fleet(path, TYPES)

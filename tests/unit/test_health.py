@@ -1,16 +1,12 @@
-"""Children: the verdict on what was seen (pure), and the probes against real servers on loopback."""
+"""Children: the verdict on what was seen (pure), ."""
 
 from __future__ import annotations
-
-import asyncio
-import re
-from collections.abc import Awaitable, Callable
 
 import httpcore  # noqa: F401 - httpx imports it at first use; Python 3.11 can fail there when a finalizer imports too
 import pytest
 
 from supervisor.breaker import Verdict
-from supervisor.health import CheckFailed, judge, probe
+from supervisor.health import judge
 from supervisor.model import Check, ChildObserved, ChildSpec, Lease
 from tests.factories import NOW, make_child, make_child_observed, make_lease
 
@@ -100,113 +96,3 @@ def test_a_child_is_judged_by_what_was_seen_of_it(
 
 def test_all_verdicts_that_exist_are_tested_here() -> None:
     assert {verdict.state for _, verdict in VERDICTS.values()} == {"ok", "failed", "absent", "starting", "unknown"}
-
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def answering(reply: bytes) -> tuple[Handler, list[bytes]]:
-    """Return a handler that answers one line with `reply`, and the list of the lines that it was asked."""
-    asked: list[bytes] = []
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readline())
-        writer.write(reply)
-        await writer.drain()
-        writer.close()
-
-    return handle, asked
-
-
-def http(status: str) -> tuple[Handler, list[bytes]]:
-    return answering(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
-
-
-def ask(kind: str, handle: Handler, *, path: str = "/", timeout: float = 5.0) -> str:
-    """Probe a server that serves `handle`; return its address. Raises what the probe raises."""
-
-    async def serve() -> str:
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
-        async with server:
-            address = "127.0.0.1:{1}".format(*server.sockets[0].getsockname())
-            await probe(make_child(type=kind, check=Check(address=address, path=path, timeout=timeout)))
-            return address
-
-    return asyncio.run(serve())
-
-
-@pytest.mark.parametrize("reply", [b"+PONG\r\n", b"-NOAUTH Authentication required.\r\n"])
-def test_a_redis_that_answers_ping_is_well_also_when_it_wants_a_password(reply: bytes) -> None:
-    handle, asked = answering(reply)
-    assert ask("redis", handle).startswith("127.0.0.1:")
-    assert asked == [b"PING\r\n"]
-
-
-@pytest.mark.parametrize("reply", [b"-LOADING Redis is loading\r\n", b"HTTP/1.1 400 Bad Request\r\n", b""])
-def test_a_redis_that_answers_something_else_has_failed(reply: bytes) -> None:
-    handle, _ = answering(reply)
-    with pytest.raises(
-        CheckFailed, match=rf"^127\.0\.0\.1:\d+ answered {re.escape(repr(reply))} to PING, expected \+PONG$"
-    ):
-        ask("redis", handle)
-
-
-def test_a_tcp_child_is_well_when_it_takes_a_connection_and_is_asked_nothing() -> None:
-    handle, asked = answering(b"")
-    assert ask("tcp", handle).startswith("127.0.0.1:")
-    assert b"PING\r\n" not in asked
-
-
-@pytest.mark.parametrize(
-    ("kind", "path", "request_line"),
-    [
-        ("http", "/health?deep=1", b"GET /health?deep=1 HTTP/1.1\r\n"),
-        ("http", "/", b"GET / HTTP/1.1\r\n"),
-        ("redpanda", "/", b"GET /v1/status/ready HTTP/1.1\r\n"),
-        ("benthos", "/", b"GET /ping HTTP/1.1\r\n"),
-    ],
-)
-def test_an_http_child_is_asked_where_its_type_answers(kind: str, path: str, request_line: bytes) -> None:
-    handle, asked = http("200 OK")
-    ask(kind, handle, path=path)
-    assert asked == [request_line]
-
-
-@pytest.mark.parametrize("status", ["503 Service Unavailable", "404 Not Found", "204 No Content", "302 Found"])
-def test_an_http_child_that_answers_anything_but_200_has_failed(status: str) -> None:
-    handle, _ = http(status)
-    with pytest.raises(CheckFailed, match=rf"^http://127\.0\.0\.1:\d+/health answered {status[:3]}, expected 200$"):
-        ask("http", handle, path="/health")
-
-
-def test_an_http_child_that_does_not_speak_http_has_failed() -> None:
-    handle, _ = answering(b"+PONG\r\n")
-    with pytest.raises(CheckFailed, match=r"^127\.0\.0\.1:\d+: "):
-        ask("http", handle)
-
-
-@pytest.mark.parametrize("kind", ["redis", "http", "redpanda", "benthos"])
-def test_a_child_that_takes_the_connection_and_hangs_has_failed_within_its_timeout(kind: str) -> None:
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()  # until the probe gives up and closes
-        writer.close()
-
-    with pytest.raises(CheckFailed, match=r"^(no answer from )?127\.0\.0\.1:\d+(: ReadTimeout| within 0\.05s)$"):
-        ask(kind, hang, timeout=0.05)
-
-
-@pytest.mark.parametrize("kind", ["tcp", "redis", "http"])
-def test_a_child_that_listens_nowhere_has_failed(kind: str) -> None:
-    async def refused() -> None:
-        server = await asyncio.start_server(answering(b"")[0], "127.0.0.1", 0)
-        address = "127.0.0.1:{1}".format(*server.sockets[0].getsockname())
-        server.close()
-        await server.wait_closed()
-        with pytest.raises(CheckFailed, match=f"^{address}: .*[Cc]onnect"):
-            await probe(make_child(type=kind, check=Check(address=address)))
-
-    asyncio.run(refused())
-
-
-def test_a_process_child_is_not_asked_over_the_network() -> None:
-    assert asyncio.run(probe(make_child(type="process", check=Check(address="127.0.0.1:1")))) is None

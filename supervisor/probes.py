@@ -1,0 +1,145 @@
+"""The checks of children, a probe for each kind: async, read-only, bounded. Their nodes' collectors run them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import ssl
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+
+from supervisor.clock import SystemClock
+from supervisor.model import Check, ChildSpec
+from workers.drivers.minding import ask_async, complaint, request
+from workers.drivers.process import environment
+from workers.duration import ago
+
+MAX_REPLY = 65_536  # bytes of an answer that are read: no check needs more
+_API_VERSIONS, _CORRELATION = 18, 0x66736D31  # Kafka protocol: api key of ApiVersions; a number of ours to know it by
+
+
+class CheckFailed(Exception):
+    """A child did not answer as it should; the message says how."""
+
+
+async def probe(spec: ChildSpec) -> None:
+    """Ask a child whether it works. Raises `CheckFailed`; never takes longer than the check's timeout (seconds)."""
+    check = spec.check
+    try:
+        async with asyncio.timeout(check.timeout):
+            await _PROBES[check.kind](spec, check)
+    except TimeoutError:
+        raise CheckFailed(f"no answer from {check.target} within {check.timeout:g}s") from None
+    except (OSError, ValueError, OverflowError, httpx.HTTPError, httpx.InvalidURL) as error:
+        raise CheckFailed(f"{check.target}: {error or type(error).__name__}") from None
+
+
+async def _process(_spec: ChildSpec, _check: Check) -> None:
+    """Pass: that the process runs is seen by itself."""
+
+
+async def _tcp(_spec: ChildSpec, check: Check) -> None:
+    _, writer = await _connect(check.address)
+    writer.close()
+
+
+async def _redis(_spec: ChildSpec, check: Check) -> None:
+    """Expect PONG. A server that wants a password is alive too."""
+    reader, writer = await _connect(check.address)
+    try:
+        writer.write(b"PING\r\n")
+        answer = await reader.readline()
+        if not answer.startswith((b"+PONG", b"-NOAUTH")):
+            raise CheckFailed(f"{check.address} answered {answer[:60]!r} to PING, expected +PONG")
+    finally:
+        writer.close()
+
+
+async def _http(_spec: ChildSpec, check: Check) -> None:
+    """Expect one of the statuses, and the pattern somewhere in the body."""
+    url = f"{'https' if check.tls else 'http'}://{check.address}{check.path}"
+    async with (
+        httpx.AsyncClient(timeout=check.timeout, trust_env=False, verify=_trust(check.tls, check.ca)) as client,
+        client.stream("GET", url) as answer,
+    ):
+        if answer.status_code not in check.status:
+            expected = " or ".join(map(str, check.status))
+            raise CheckFailed(f"{url} answered {answer.status_code}, expected {expected}")
+        if not check.body:
+            return
+        body = b""
+        async for part in answer.aiter_bytes():
+            body = (body + part)[:MAX_REPLY]
+            if len(body) == MAX_REPLY:
+                break
+    if re.search(check.body, body.decode(errors="replace")) is None:
+        raise CheckFailed(f"{url} answered {body[:60]!r}, expected a match of {check.body!r} in it")
+
+
+@functools.cache
+def _trust(tls: bool, ca: str) -> ssl.SSLContext | bool:
+    """Return whose certificates are believed: the file's, else the host's. Made once: it costs more than a look."""
+    return ssl.create_default_context(cafile=ca or None) if tls else False
+
+
+async def _kafka(_spec: ChildSpec, check: Check) -> None:
+    """Shake hands as a Kafka client does: ApiVersions version 0, which every broker since 0.10 answers to anybody.
+
+    https://kafka.apache.org/protocol.html: size, then api key, api version, correlation id, client id; the answer has
+    size, correlation id, error code, and an array of (api key, least version, most version). Twenty bytes by hand are
+    less than a client library, which would want threads and a whole cluster.
+    """
+    name = b"fsm-supervisor"
+    question = struct.pack(">hhih", _API_VERSIONS, 0, _CORRELATION, len(name)) + name
+    reader, writer = await _connect(check.address)
+    try:
+        writer.write(struct.pack(">i", len(question)) + question)
+        (size,) = struct.unpack(">i", await reader.readexactly(4))
+        if not 10 <= size <= MAX_REPLY:
+            raise CheckFailed(f"{check.address} answered {size} bytes to ApiVersions: that is no Kafka broker")
+        reply = await reader.readexactly(size)
+    except asyncio.IncompleteReadError as error:
+        raise CheckFailed(f"{check.address} hung up after {len(error.partial)} bytes of its answer") from None
+    finally:
+        writer.close()
+    correlation, code, apis = struct.unpack_from(">ihi", reply)
+    if correlation != _CORRELATION or (code == 0 and size < 10 + 6 * apis):
+        raise CheckFailed(f"{check.address} answered {reply[:12].hex()} to ApiVersions: that is no Kafka broker")
+    if code != 0 or apis < 1:
+        raise CheckFailed(f"{check.address} answered error {code} and {apis} APIs to ApiVersions, expected error 0")
+
+
+async def _command(spec: ChildSpec, check: Check) -> None:
+    """Expect exit code 0. Nothing of the command outlives the look."""
+    told = request(check.command, spec.cwd or "/", environment({**spec.env, "FSM_CHILD": spec.name}), check.timeout)
+    answer = await ask_async(told)
+    if answer.get("code") != 0:
+        raise CheckFailed(complaint(check.command[0], answer))
+
+
+async def _freshness(_spec: ChildSpec, check: Check) -> None:
+    """Expect a file that the child itself writes to have been written lately, by this host's clock."""
+    age = SystemClock().now() - Path(check.file).stat().st_mtime
+    if age > check.max_age:
+        raise CheckFailed(f"{check.file} was written {ago(age)} ago, expected {check.max_age:g}s at most")
+
+
+async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = address.rpartition(":")
+    return await asyncio.open_connection(host.strip("[]"), int(port), limit=MAX_REPLY)
+
+
+Probe = Callable[[ChildSpec, Check], Awaitable[None]]
+_PROBES: dict[str, Probe] = {
+    "process": _process,
+    "tcp": _tcp,
+    "redis": _redis,
+    "http": _http,
+    "kafka": _kafka,
+    "command": _command,
+    "freshness": _freshness,
+}
