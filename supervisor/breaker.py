@@ -202,10 +202,12 @@ def step(
     settings: SupervisorSettings,
     now: float,
     not_before: float = 0.0,
+    watched: Collection[str] = (),
 ) -> Decision:
     """Return what the circuit does about this tick's verdicts.
 
-    `restarts` holds each child's last restart, `graces` its start_grace in seconds. None starts before `not_before`.
+    `restarts` holds each child's last restart, `graces` its start_grace in seconds. None starts before `not_before`,
+    and none of those that are only `watched`, as they look after themselves.
     """
     if breaker.forced is not None and breaker.forced.state == "open":
         return Decision(breaker, (), ())
@@ -230,7 +232,10 @@ def step(
         said.append(told)
     if condition is not C.FAILED or now < not_before:
         return Decision(breaker, (), tuple(said))
-    return _restart(breaker, failed, restarts, graces, settings, now, said)
+    ours = {name: why for name, why in failed.items() if name not in watched}
+    theirs = {name: breaker.children.get(name, Recovery(failed_at=now)) for name in failed if name in watched}
+    breaker = msgspec.structs.replace(breaker, children={**breaker.children, **theirs})
+    return _restart(breaker, ours, restarts, graces, settings, now, said)
 
 
 def settle(

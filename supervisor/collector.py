@@ -239,7 +239,7 @@ class Collector:
         if index.floats:
             store = self._runtime.store
             nodes = observers(store.nodes(supervisor, store.known_nodes() | {self._node}), self._time.now())
-            floating = [item for item, place in index.places.items() if place == POOL]
+            floating = [item for item, place in index.workers if place == POOL]
             mine += [(item, POOL) for item in floating if winner(nodes, item) == self._node]
         return mine
 

@@ -16,6 +16,7 @@ import msgspec
 from supervisor.errors import UsageError
 from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
 from supervisor.model import (
+    ESCALATION_TIMEOUT,
     FLAP_WINDOW,
     HALF_OPEN_FOR,
     HALF_OPEN_WORKERS,
@@ -94,6 +95,8 @@ class _Supervisor(_Table, frozen=True, kw_only=True):
     quarantine_window: Duration = Duration(QUARANTINE_WINDOW)
     quarantine_for: Duration = Duration(QUARANTINE_FOR)
     flap_window: Duration = Duration(FLAP_WINDOW)
+    escalation_command: tuple[str, ...] = ()
+    escalation_timeout: Duration = Duration(ESCALATION_TIMEOUT)
     half_open_workers: Annotated[int, msgspec.Meta(ge=0)] = HALF_OPEN_WORKERS
     half_open_for: Duration = Duration(HALF_OPEN_FOR)
     recovery_rate: Annotated[float, msgspec.Meta(ge=0)] = RECOVERY_RATE
@@ -129,7 +132,7 @@ class _Child(_Table, frozen=True, kw_only=True):
     supervisor: Name | None = None
     name: Name
     type: CheckType
-    node: Name
+    node: Name | None = None
     check: _Check = _Check()
     command: tuple[str, ...] = ()
     service: str = ""
@@ -198,7 +201,9 @@ class Fleet:
     @property
     def nodes(self) -> tuple[str, ...]:
         """Return the nodes declared or used, in order of appearance."""
-        used = [child.node for child in self.children] + [worker.node for worker in self.workers if worker.node]
+        used = [child.node for child in self.children if child.node] + [
+            worker.node for worker in self.workers if worker.node
+        ]
         return tuple(dict.fromkeys([*self.settings.nodes, *used]))
 
 
@@ -213,7 +218,21 @@ def read_fleets(path: Path, types: WorkerRegistry, known_nodes: Iterable[str] = 
     _whose(path, file, tuple(tables))
     _unique(path, "workers", "id", [(number, worker.id) for number, worker in enumerate(file.workers)])
     nodes = frozenset(known_nodes)
-    return tuple(_Reader(path, file, types, nodes, table, place).read() for place, table in tables.values())
+    fleets = tuple(_Reader(path, file, types, nodes, table, place).read() for place, table in tables.values())
+    _no_circle(path, fleets)
+    return fleets
+
+
+def _no_circle(path: Path, fleets: Sequence[Fleet]) -> None:
+    """See that no supervisors are each other's children: no circuit of theirs would ever close. Raises `FleetError`."""
+    graph = {
+        fleet.settings.name: [child.name for child in fleet.children if child.type == "supervisor"] for fleet in fleets
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        raise FleetError(f"{path}: supervisors are each other's children: {circle}; expected an order") from None
 
 
 def _supervisors(path: Path, file: _File) -> dict[str, tuple[str, _Supervisor]]:
@@ -460,6 +479,8 @@ class _Reader:
             quarantine_window=float(table.quarantine_window),
             quarantine_for=float(table.quarantine_for),
             flap_window=float(table.flap_window),
+            escalation_command=table.escalation_command,
+            escalation_timeout=float(table.escalation_timeout),
             half_open_workers=table.half_open_workers,
             half_open_for=float(table.half_open_for),
             recovery_rate=table.recovery_rate,
@@ -511,6 +532,13 @@ class _Reader:
 
     def _child(self, number: int, child: _Child) -> ChildSpec:
         label = f"name {child.name!r}"
+        if child.type == "supervisor":
+            return self._another(number, label, child)
+        if child.node is None:
+            raise FleetError(
+                f"{self.path}: [[children]] number {number + 1} ({label}): key 'node' is missing; "
+                "expected the node that looks at it"
+            )
         self._node("children", number, label, child.node)
         if child.type == "process" and not child.command:
             raise self._fail(
@@ -537,6 +565,18 @@ class _Reader:
             start_grace=float(child.start_grace),
             runbook=Runbook(url=child.runbook.url, steps=child.runbook.steps) if child.runbook else Runbook(),
         )
+
+    def _another(self, number: int, label: str, child: _Child) -> ChildSpec:
+        """Return a child that is another supervisor, which looks after itself. Raises `FleetError`."""
+        if child.name == self.table.name:
+            raise self._fail("children", number, label, "name", child.name, "expected another supervisor than its own")
+        for key in ("node", "command", "service", "restart"):
+            if getattr(child, key):
+                expected = "a child of type supervisor has no such key: it looks after itself"
+                raise self._fail("children", number, label, key, getattr(child, key), expected)
+        book = child.runbook
+        runbook = Runbook(url=book.url, steps=book.steps) if book else Runbook()
+        return ChildSpec(name=child.name, type=child.type, node="", check=Check(kind="process"), runbook=runbook)
 
     def _check(self, number: int, label: str, child: _Child) -> Check:
         """Return the check of a child, whose type says which kind is usual. Raises `FleetError`."""

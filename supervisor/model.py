@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from supervisor.keys import POOL
 from workers.model import Document
 from workers.process.config import ProcessConfig
 
@@ -16,6 +17,7 @@ LEASE_TTL = 10.0  # seconds; SPEC 4.3
 QUEUED_TTL = 30.0  # seconds; SPEC 4.3
 NODE_AWAY_AFTER = 15.0  # seconds without a heartbeat; SPEC 4.4
 FLAP_WINDOW = 10.0  # seconds; SPEC 4.2
+ESCALATION_TIMEOUT = 30.0  # seconds for the command that calls a person
 HALF_OPEN_WORKERS = 10  # SPEC 4.2
 HALF_OPEN_FOR = 10.0  # seconds; SPEC 4.2
 RECOVERY_RATE = 100.0  # actions per second; SPEC 4.2
@@ -34,7 +36,7 @@ QUARANTINE_CAP = 3600.0  # seconds; the doubling ends here: what was mended outs
 POISON_KILLS = 3  # actions in a row that killed their pool process; SPEC 4.3
 STUCK_AFTER = 2.0  # times its timeout that an action runs before it is reported; SPEC 4.3
 
-CheckType = Literal["redis", "redpanda", "benthos", "tcp", "http", "process"]
+CheckType = Literal["redis", "redpanda", "benthos", "tcp", "http", "process", "supervisor"]
 CheckKind = Literal["tcp", "redis", "http", "kafka", "process", "command", "freshness"]
 
 
@@ -67,6 +69,7 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     which a backoff is prolonged at most, so that workers which failed together do not come back together.
     `quarantine_after` failures of a worker within `quarantine_window` quarantine it for `quarantine_for`, doubling.
     `flap_window`: how long checks that failed have to pass before the circuit eases, if nothing else mended them.
+    `escalation_command` is run once for each incident that escalates, for `escalation_timeout` at most.
     `half_open_workers` try then for `half_open_for` at most whether all is well; 0: nobody does. After that
     `recovery_rate` actions a second are asked for at most; 0: any number.
     """
@@ -82,6 +85,8 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     quarantine_window: float = QUARANTINE_WINDOW
     quarantine_for: float = QUARANTINE_FOR
     flap_window: float = FLAP_WINDOW
+    escalation_command: tuple[str, ...] = ()
+    escalation_timeout: float = ESCALATION_TIMEOUT
     half_open_workers: int = HALF_OPEN_WORKERS
     half_open_for: float = HALF_OPEN_FOR
     recovery_rate: float = RECOVERY_RATE
@@ -145,8 +150,9 @@ class Runbook(msgspec.Struct, frozen=True, kw_only=True):
 class ChildSpec(Document, frozen=True, kw_only=True):
     """An infrastructure component: restarted as a `process` of ours, as an s6 `service`, or by a `restart` command.
 
-    With none of these its restart is a person's work. `pid_file` names the process that `restart` brings. `cwd` and
-    `env` are for commands. `start_grace`: seconds after its start in which a failed check means "starting".
+    With none of these its restart is a person's work. One of type `supervisor` is another supervisor of the store, which
+    looks after itself: its circuit is its check. `pid_file` names the process that `restart` brings. `cwd` and `env` are
+    for commands. `start_grace`: seconds after its start in which a failed check means "starting".
     """
 
     name: str
@@ -167,6 +173,11 @@ class ChildSpec(Document, frozen=True, kw_only=True):
     def id(self) -> str:
         """Return the id under which its documents are stored."""
         return f"child/{self.name}"
+
+    @property
+    def place(self) -> str:
+        """Return the place of its documents."""
+        return self.node or POOL
 
 
 class ChildObserved(Document, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
     "benthos": ("Read its logs", "See that its source and target answer", "Restart Benthos by hand"),
     "tcp": ("See that the address is reachable from the node", "Restart what listens there"),
     "http": ("Ask the address by hand from the node", "Restart what listens there"),
+    "supervisor": ("See why its circuit is open: fsmctl --supervisor NAME get circuit", "Then its own runbook"),
     "process": ("Read its output: fsmctl logs child/NAME", "Run its command by hand on the node"),
 }
 

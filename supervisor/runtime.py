@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
 import actions.registry
@@ -11,6 +11,7 @@ from actions.registry import ActionRegistry
 from supervisor.clock import Clock, StepWatch, SystemClock
 from supervisor.connection import connect
 from supervisor.errors import SupervisorError
+from supervisor.hooks import Hooks
 from supervisor.leases import Leases
 from supervisor.mirror import Mirror
 from supervisor.rules import Rule
@@ -32,6 +33,7 @@ class Runtime:
     mirror: Mirror
     steps: StepWatch
     rules: tuple[Rule, ...] = ()
+    hooks: Hooks = field(default_factory=Hooks)
 
 
 def make_runtime(settings: Settings, store: Store | None = None, clock: Clock | None = None) -> Runtime:

@@ -95,7 +95,7 @@ class Index:
     @property
     def floats(self) -> bool:
         """Tell whether the fleet has floating workers."""
-        return POOL in self.places.values()
+        return any(place == POOL for _, place in self.workers)
 
 
 class GateAnswer(NamedTuple):
@@ -364,13 +364,13 @@ class Store:
     def _write_children(self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], applied: Applied) -> None:
         known = self._known(keys, {item: place for item, place in before.items() if item.startswith(CHILD_PREFIX)})
         for child in fleet.children:
-            if before.get(child.id, child.node) != child.node:
+            if before.get(child.id, child.place) != child.place:
                 raise Refused(
-                    f"child {child.name!r} is on {before[child.id]} and cannot move to {child.node}; "
+                    f"child {child.name!r} is on {before[child.id]} and cannot move to {child.place}; "
                     "take it out of the file, apply, then add it again"
                 )
             _, old = known.get(child.id, (None, None))
-            self._write_desired(pipe, keys, child.id, child.node, encode(child), old, applied, applied.changed)
+            self._write_desired(pipe, keys, child.id, child.place, encode(child), old, applied, applied.changed)
 
     def _mark_removed(self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], applied: Applied) -> None:
         """Workers that left the file are to be stopped; children that left are no longer watched, and left running."""

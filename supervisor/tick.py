@@ -17,7 +17,7 @@ from supervisor.breaker import Breaker, Decision, Notice, Said, Values
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
 from supervisor.failures import Notice as WorkerNotice
 from supervisor.logs import INFRASTRUCTURE, WORKER, logger
-from supervisor.model import HOLD_OFF, ChildSpec
+from supervisor.model import HOLD_OFF, ChildSpec, Runbook
 from supervisor.plan import Plan, Step, Subject, is_limited, make_plan
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
@@ -64,6 +64,7 @@ class Tick:
         self._publish(applied)
         if not applied.late:
             self._tell(decision, world)
+            self._call(decision, world)
             self._tell_unreadable(world)
             self._let_leave(plan)
             self._tell_plan(plan, applied)
@@ -94,6 +95,7 @@ class Tick:
             world.index.settings,
             world.now,
             world.view.hold_until,
+            [child.spec.name for child in world.children if child.spec.type == "supervisor"],
         )
 
     def _restarts(self, world: World, decision: Decision) -> list[Item]:
@@ -133,6 +135,25 @@ class Tick:
         specs = {child.spec.name: child.spec for child in world.children}
         for said in decision.said:
             _log_notice(said, specs.get(said.child), decision.breaker, self.supervisor)
+
+    def _call(self, decision: Decision, world: World) -> None:
+        """Run the command that calls a person, once for an incident that escalates; nobody waits for it."""
+        self.runtime.hooks.look()
+        settings, specs = world.index.settings, {child.spec.name: child.spec for child in world.children}
+        for said in decision.said:
+            if said.notice is not Notice.ESCALATED or not settings.escalation_command:
+                continue
+            book = runbook_of(specs[said.child]) if said.child in specs else Runbook()
+            told = {
+                "FSM_SUPERVISOR": self.supervisor,
+                "FSM_INCIDENT": decision.breaker.incident,
+                "FSM_CHILD": said.child,
+                "FSM_REASON": decision.breaker.reason,
+                "FSM_DOWNTIME": f"{decision.breaker.downtime(world.now):.0f}",
+                "FSM_RUNBOOK_URL": book.url,
+                "FSM_MANUAL_STEPS": "; ".join(book.steps),
+            }
+            self.runtime.hooks.call(settings.escalation_command, told, settings.escalation_timeout)
 
     def _tell_unreadable(self, world: World) -> None:
         for item, why in world.unreadable_children.items():

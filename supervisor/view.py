@@ -23,7 +23,8 @@ from supervisor.rendezvous import Heartbeats, is_away
 from supervisor.rules import Declared
 from supervisor.runtime import Runtime
 from supervisor.store import Index, Store, decode
-from workers.model import Control, Desired, Identity, Metadata, Override, Snapshot, Status, Transition
+from workers.duration import ago
+from workers.model import STALE_AFTER, Control, Desired, Identity, Metadata, Override, Snapshot, Status, Transition
 from workers.registry import UnknownWorkerType
 
 
@@ -171,9 +172,28 @@ def _load_children(
         except BadDocument as error:
             unreadable[item] = str(error)
             continue
-        verdict = _verdict(spec, seen, place in away, lease and times.of_lease(lease), times)
+        if spec.type == "supervisor":
+            verdict = _verdict_on(runtime.store, spec.name, times.now)
+        else:
+            verdict = _verdict(spec, seen, place in away, lease and times.of_lease(lease), times)
         children.append(Child(spec, place, index.generations.get(item, 0), seen, lease, verdict))
     return children, unreadable
+
+
+def _verdict_on(store: Store, supervisor: str, now: float) -> Verdict:
+    """Judge another supervisor by its circuit, if it ticks."""
+    tick = store.last_tick(supervisor)
+    if tick is None:
+        return Verdict("unknown", "no such supervisor, or it has never ticked")
+    if now - tick.started_at >= STALE_AFTER:
+        return Verdict("unknown", f"has not ticked for {ago(now - tick.started_at)}")
+    try:
+        breaker = store.breaker(supervisor)
+    except BadDocument as error:
+        return Verdict("unknown", str(error))
+    if breaker.is_open:
+        return Verdict("failed", f"its circuit is open: {breaker.reason or 'by an operator'}")
+    return Verdict("ok", f"its circuit is {breaker.effective}")
 
 
 def _verdict(spec: ChildSpec, seen: ChildObserved | None, node_away: bool, last: Lease | None, times: Times) -> Verdict:

@@ -48,12 +48,13 @@ def decide(
     grace: float = GRACE,
     not_before: float = 0.0,
     flap_window: float = 10.0,
+    watched: Collection[str] = (),
     **changes: Any,
 ) -> Decision:
     """Return the decision about the broker, or about several children; by default nobody tries first."""
     verdicts = {"broker": verdict} if isinstance(verdict, Verdict) else verdict
     settings = settings_with(max_attempts=max_attempts, flap_window=flap_window, **changes)
-    return step(breaker, verdicts, {"broker": last}, {"broker": grace}, settings, now, not_before)
+    return step(breaker, verdicts, {"broker": last}, {"broker": grace}, settings, now, not_before, watched)
 
 
 def settings_with(**changes: Any) -> SupervisorSettings:
@@ -628,3 +629,12 @@ def test_an_operators_word_outlives_a_whole_incident() -> None:
     closed, _ = settled(decide(breaker, OK, NOW + 20, half_open_workers=10).breaker, now=NOW + 21)
     assert (closed.state, closed.forced) == ("closed", CLOSED)
     assert decide(closed, FAILED, NOW + 60).breaker.forced == CLOSED
+
+
+def test_a_child_that_looks_after_itself_opens_the_circuit_and_is_not_restarted() -> None:
+    opened_by_it = decide(Breaker(), {"north": FAILED}, watched=["north"])
+    assert (opened_by_it.breaker.state, opened_by_it.restarts) == ("open", ())
+    assert notices(opened_by_it) == [Notice.CHECK_FAILED, Notice.OPENED]
+    later = decide(opened_by_it.breaker, {"north": FAILED}, NOW + 3600, watched=["north"])
+    assert (later.restarts, later.breaker.attempts, later.breaker.escalated) == ((), 0, False)
+    assert decide(later.breaker, {"north": OK}, NOW + 3610).breaker.state == "closed"

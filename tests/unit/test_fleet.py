@@ -77,8 +77,9 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of the supervisor": (
         TOP + "foo = 1\n",
         "[supervisor]: unknown key 'foo' (value 1); "
-        "expected one of backoff_jitter, flap_window, half_open_for, half_open_workers, max_attempts, name, nodes, "
-        "observation_interval, quarantine_after, quarantine_for, quarantine_window, recovery_rate, tick_interval",
+        "expected one of backoff_jitter, escalation_command, escalation_timeout, flap_window, half_open_for, "
+        "half_open_workers, max_attempts, name, nodes, observation_interval, quarantine_after, quarantine_for, "
+        "quarantine_window, recovery_rate, tick_interval",
     ),
     "unknown key of a worker": (
         TOP + WORKER + CONFIG + OTHER + 'colour = "red"\n',
@@ -258,7 +259,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "an unknown type of child": (
         TOP + CHILD.replace("redis", "kafka") + CHECK,
         "[[children]] number 1 (name 'b'), key type: value 'kafka': "
-        "expected one of redis, redpanda, benthos, tcp, http, process",
+        "expected one of redis, redpanda, benthos, tcp, http, process, supervisor",
     ),
     "an unknown type of worker": (
         TOP + WORKER.replace("process", "robot") + CONFIG,
@@ -898,3 +899,53 @@ def test_a_child_is_restarted_in_one_way(tmp_path: Path) -> None:
         FleetError, match=r"key service: value '/run/service/b': expected one way to restart it, and comm"
     ):
         read_fleet(path, TYPES)
+
+
+PARENT = (
+    SITES
+    + """
+[[supervisors]]
+name = "plant"
+escalation_command = ["call", "me"]
+
+[[children]]
+supervisor = "plant"
+name = "north"
+type = "supervisor"
+"""
+)
+
+
+def test_a_supervisor_may_have_others_as_children(tmp_path: Path) -> None:
+    *_, plant = read_fleets(written(tmp_path, PARENT), TYPES)
+    (child,) = plant.children
+    assert (child.name, child.type, child.node, child.place) == ("north", "supervisor", "", "pool")
+    assert (plant.nodes, plant.settings.escalation_command) == ((), ("call", "me"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'type = "supervisor"',
+            'type = "supervisor"\nnode = "n1"',
+            "[[children]] number 3 (name 'north'), key node: value 'n1': a child of type supervisor has no such key: "
+            "it looks after itself",
+        ),
+        (
+            'name = "north"\ntype = "supervisor"',
+            'name = "plant"\ntype = "supervisor"',
+            "[[children]] number 3 (name 'plant'), key name: value 'plant': expected another supervisor than its own",
+        ),
+        (
+            'type = "supervisor"',
+            'type = "supervisor"\n[[children]]\nsupervisor = "north"\nname = "plant"\ntype = "supervisor"',
+            "supervisors are each other's children: north -> plant -> north; expected an order",
+        ),
+    ],
+)
+def test_a_supervisor_that_cannot_be_a_child_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = written(tmp_path, PARENT.replace(old, new))
+    with pytest.raises(FleetError) as caught:
+        read_fleets(path, TYPES)
+    assert str(caught.value) == f"{path}: {message}"

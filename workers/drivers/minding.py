@@ -17,7 +17,7 @@ from workers import holder, minder
 
 _BUSY_TIMEOUT = 5.0  # seconds that another execution may hold the folder's lock: it has been told to give up
 _POLL = 0.1  # seconds between two looks at a lock, which cannot be awaited
-_MINDER = (sys.executable, "-I", "-S", minder.__file__)
+MINDER = (sys.executable, "-I", "-S", minder.__file__)
 
 
 def request(
@@ -70,7 +70,7 @@ def ask(told: bytes, lock: int | None = None) -> dict[str, Any]:
     this process.
     """
     with subprocess.Popen(
-        _MINDER,
+        MINDER,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -95,7 +95,7 @@ def ask(told: bytes, lock: int | None = None) -> dict[str, Any]:
 async def ask_async(told: bytes) -> dict[str, Any]:
     """Do as `ask` for a look, in an event loop."""
     process = await asyncio.create_subprocess_exec(
-        *_MINDER,
+        *MINDER,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
