@@ -150,9 +150,9 @@ class Runbook(msgspec.Struct, frozen=True, kw_only=True):
 class ChildSpec(Document, frozen=True, kw_only=True):
     """An infrastructure component: restarted as a `process` of ours, as an s6 `service`, or by a `restart` command.
 
-    With none of these its restart is a person's work. One of type `supervisor` is another supervisor of the store, which
-    looks after itself: its circuit is its check. `pid_file` names the process that `restart` brings. `cwd` and `env` are
-    for commands. `start_grace`: seconds after its start in which a failed check means "starting".
+    With none of these its restart is a person's work. One of type `supervisor` is another supervisor of the store,
+    which looks after itself: its circuit is its check. `pid_file` names the process that `restart` brings. `cwd` and
+    `env` are for commands. `start_grace`: seconds after its start in which a failed check means "starting".
     """
 
     name: str
