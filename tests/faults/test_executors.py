@@ -185,7 +185,8 @@ def ended(plant: Plant, worker: str, token: str) -> bool:
 @pytest.mark.slow
 def test_f3_an_executor_frozen_for_twice_the_lease(make_plant: MakePlant, scale: Scale, report: Report) -> None:
     nodes = tuple(f"edge-{number}" for number in range(1, 4))
-    plant = make_plant(Shape(nodes=nodes, processes=0, floating=6, effect=(2.0, 4.0), life=2.0))
+    shape = Shape(nodes=nodes, processes=0, floating=6, effect=(2.0, 4.0), life=2.0, supervisor_table=PATIENT)
+    plant = make_plant(shape)
     plant.start()
     frozen = 0
     while frozen < scale(1, 50):
