@@ -7,7 +7,6 @@ from typing import Literal
 
 import msgspec
 
-from supervisor.keys import POOL
 from workers.model import Document
 from workers.process.config import ProcessConfig
 
@@ -173,11 +172,6 @@ class ChildSpec(Document, frozen=True, kw_only=True):
     def id(self) -> str:
         """Return the id under which its documents are stored."""
         return f"child/{self.name}"
-
-    @property
-    def place(self) -> str:
-        """Return the place of its documents."""
-        return self.node or POOL
 
 
 class ChildObserved(Document, frozen=True, kw_only=True):

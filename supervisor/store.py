@@ -364,13 +364,14 @@ class Store:
     def _write_children(self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], applied: Applied) -> None:
         known = self._known(keys, {item: place for item, place in before.items() if item.startswith(CHILD_PREFIX)})
         for child in fleet.children:
-            if before.get(child.id, child.place) != child.place:
+            place = child.node or POOL
+            if before.get(child.id, place) != place:
                 raise Refused(
-                    f"child {child.name!r} is on {before[child.id]} and cannot move to {child.place}; "
+                    f"child {child.name!r} is on {before[child.id]} and cannot move to {place}; "
                     "take it out of the file, apply, then add it again"
                 )
             _, old = known.get(child.id, (None, None))
-            self._write_desired(pipe, keys, child.id, child.place, encode(child), old, applied, applied.changed)
+            self._write_desired(pipe, keys, child.id, place, encode(child), old, applied, applied.changed)
 
     def _mark_removed(self, pipe: Any, keys: Keys, fleet: Fleet, before: Mapping[str, str], applied: Applied) -> None:
         """Workers that left the file are to be stopped; children that left are no longer watched, and left running."""

@@ -75,7 +75,7 @@ def test_a_killed_broker_opens_the_circuit_is_restarted_and_the_flows_go_on(runn
         running.wait_for(f"worker/{flow}", "state=running")
 
     told = [event["event"] for event in running.json("events", "-n", "200") if event.get("child_name") == "broker"]
-    assert told[-3:] == ["circuit.opened", "circuit.restart", "circuit.closed"]
+    assert told[-4:] == ["circuit.opened", "circuit.restart", "circuit.half_opened", "circuit.closed"]
     assert {flow: running.worker(flow)["pid"] for flow in FLOWS} == pids
     ended = [event for event in running.json("events", "--worker", "child/broker") if event["event"] == "action.ended"]
     assert (ended[-1]["action"], ended[-1]["outcome"]) == ("restart_child", "success")

@@ -40,8 +40,8 @@ def test_a_thousand_workers_begin_at_the_recovery_rate_and_all_converge(pieces: 
     wait_until(lambda: running(pieces) == WORKERS, "all to run", 60)
     closed = next(time for time, event in events(pieces) if event["event"] == "circuit.closed")
     begun = [time - closed for time in claims(pieces) if time > closed]
-    for number, after in enumerate(begun, start=1):
-        assert number <= RATE * (after + 2 * TICK), f"{number} had begun {after:.2f}s after the circuit closed"
+    for number, after in enumerate(begun, start=1):  # told when a tick has written it, a little after it decided
+        assert number <= RATE * (after + 1.0), f"{number} had begun {after:.2f}s after the circuit closed"
     assert pieces.store.breaker(NAME).ramp_at == 0.0
 
 

@@ -919,7 +919,7 @@ type = "supervisor"
 def test_a_supervisor_may_have_others_as_children(tmp_path: Path) -> None:
     *_, plant = read_fleets(written(tmp_path, PARENT), TYPES)
     (child,) = plant.children
-    assert (child.name, child.type, child.node, child.place) == ("north", "supervisor", "", "pool")
+    assert (child.name, child.type, child.node) == ("north", "supervisor", "")
     assert (plant.nodes, plant.settings.escalation_command) == ((), ("call", "me"))
 
 
