@@ -126,7 +126,7 @@ def child_row(supervisor: str, child: Child, world: World) -> dict[str, Any]:
     return {
         "name": child.spec.name,
         "type": child.spec.type,
-        "node": child.place,
+        "node": child.spec.node or None,
         "verdict": child.verdict.state,
         "detail": child.verdict.detail,
         "pid": seen.pid if seen else None,
