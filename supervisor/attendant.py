@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 
-from supervisor.backoff import delay
 from supervisor.clock import skew_of
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import Refused, SupervisorError
@@ -29,6 +28,8 @@ from workers.holder import boot_id, stat_of
 _FAILURES: tuple[type[Exception], ...] = (SupervisorError, *STORE_ERRORS)
 _BEAT = 0.5  # seconds between two looks of the attendant
 _HUNG_AFTER = 10.0  # seconds without a local heartbeat after which a collector is replaced
+_REPLACED_AFTER = (2.0, 4.0, 6.0)  # seconds after the first, second, third replacement in a row; SPEC 4.4
+_THEN_EVERY = 60.0  # seconds
 _STOP_TIMEOUT = 3.0  # seconds for a collector to end by itself
 
 
@@ -73,27 +74,35 @@ class CollectorWatch:
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None
         self._tries = 0
+        self._started = -_HUNG_AFTER
         self._next_try = 0.0
 
     def look(self) -> None:
-        """See that a collector lives; start one if not, with backoff between tries."""
-        if self._child is not None:
-            self._child.poll()
+        """See that a collector lives; start one if not, with growing pauses between tries."""
+        starting = self._child is not None and self._child.poll() is None
         process, silence = self._living()
         if process is not None and silence < _HUNG_AFTER:
             self._tries = 0
             return
-        if self._monotonic() < self._next_try:
+        now = self._monotonic()
+        if now < self._next_try or (starting and now - self._started < _HUNG_AFTER):
             return
+        self._kill(process)
+        self._start(now)
+
+    def _kill(self, process: psutil.Process | None) -> None:
+        """Kill a collector that hangs: the one that wrote the heartbeat, or one of ours that never wrote any."""
+        if process is None and self._child is not None and self._child.poll() is None:
+            process = psutil.Process(self._child.pid)
         if process is not None:
             raw_line(f"collector of {self._node} (pid {process.pid}) hangs: replacing it")
             process.kill()
-        self._start()
 
-    def _start(self) -> None:
+    def _start(self, now: float) -> None:
         """Start a collector in a session of its own: the end of this executor's group is not its end."""
+        self._started = now
+        self._next_try = now + (_REPLACED_AFTER[self._tries] if self._tries < len(_REPLACED_AFTER) else _THEN_EVERY)
         self._tries += 1
-        self._next_try = self._monotonic() + _HUNG_AFTER + delay(self._tries)
         command = [sys.executable, "-m", "supervisor.collector", self._node]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 

@@ -9,9 +9,9 @@ from supervisor.errors import NotFound
 
 _EPILOG = """\b
 Examples:
-  fsmctl circuit open plant-1 --reason "broker upgrade"    nothing is done but stops
-  fsmctl circuit close plant-1 --reason "check is broken"  workers act whatever the checks say
-  fsmctl circuit reset plant-1                             the checks count again
+  fsmctl circuit open plant-1 --reason "broker upgrade"
+  fsmctl circuit close plant-1 --reason "the check is broken"
+  fsmctl circuit reset plant-1
 """
 _FORCED = {"open": "open", "close": "closed", "reset": ""}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import structlog
 
 from actions.model import Outcome
 from actions.restart_child import RestartChild
@@ -377,3 +378,19 @@ def test_a_node_that_is_away_opens_no_circuit_and_nothing_is_sent_there(calm: Pl
     found, messages = calm.must_tick()
     assert messages == []
     assert without_id(found) == report(calm, skips={"node_away": 1})
+
+
+def test_s20_what_concerns_infrastructure_and_what_concerns_one_worker_can_be_told_apart_in_the_log(
+    calm: Plant,
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        advance(calm, 2, "no answer")
+        advance(calm, 1, "no answer")
+        advance(calm, 1, "no answer")
+    scopes = {(line["event_name"], line.get("error_scope"), line.get("impact")) for line in logs}
+    circuit = ("infrastructure.check_failed", "circuit.opened", "circuit.restart", "circuit.heartbeat")
+    assert {(name, "infrastructure", "all_workers") for name in circuit} <= scopes
+    assert ("worker.skipped", "worker", "single_worker") in scopes
+    assert {scope for name, scope, _ in scopes if name.startswith(("circuit.", "infrastructure."))} == {
+        "infrastructure"
+    }

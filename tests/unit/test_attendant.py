@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import signal
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from supervisor.attendant import NodeAttendant
+from supervisor.attendant import CollectorWatch, NodeAttendant
 from supervisor.clock import FakeClock
 from supervisor.errors import Refused
 from supervisor.settings import Settings
@@ -55,3 +58,49 @@ def test_an_executor_whose_nodes_name_another_host_has_taken_is_stopped_once_and
     assert renewals.looks == 0
     assert signals == [(os.getpid(), signal.SIGTERM)]
     assert capfd.readouterr().err == "error: edge-1 is served by host h1\n"
+
+
+# -- the collector's replacement --------------------------------------------------------------------------------------
+
+
+class Collectors:
+    """Stands in for processes: what is started dies at once, or lives on in silence."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, dies: bool) -> None:
+        self.now, self.started, self.killed = 1000.0, list[float](), 0
+        self.dies = dies
+        self.watch = CollectorWatch(folder, "edge-1", lambda: self.now)
+        monkeypatch.setattr(subprocess, "Popen", self.start)
+        monkeypatch.setattr(psutil, "Process", lambda _pid: self)
+        self.pid = 77
+
+    def start(self, *_: object, **__: object) -> Collectors:
+        self.started.append(self.now)
+        return self
+
+    def poll(self) -> int | None:
+        return 1 if self.dies else None
+
+    def kill(self) -> None:
+        self.killed += 1
+
+    def look_for(self, seconds: float) -> list[float]:
+        """Look twice a second; return the pauses between what was started."""
+        for _ in range(int(seconds * 2)):
+            self.watch.look()
+            self.now += 0.5
+        return [later - earlier for earlier, later in itertools.pairwise(self.started)]
+
+
+def test_a_collector_that_dies_at_once_is_replaced_after_2_4_6_and_then_every_60_seconds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert Collectors(monkeypatch, tmp_path, dies=True).look_for(200) == [2.0, 4.0, 6.0, 60.0, 60.0, 60.0]
+
+
+def test_a_collector_that_is_started_and_never_says_that_it_lives_is_killed_and_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    silent = Collectors(monkeypatch, tmp_path, dies=False)
+    assert silent.look_for(100) == [10.0, 10.0, 10.0, 60.0]
+    assert silent.killed == 4
