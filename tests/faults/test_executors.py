@@ -248,9 +248,9 @@ def test_f19_an_action_that_kills_its_pool_process_is_quarantined(make_plant: Ma
     wait_until(lambda: skip_of(plant, "bound-0") == "quarantined", "the poison to be quarantined", 90)
     at = now()
     plant.let_pass(scale(5, 60))
+    wait_until(lambda: {line["worker"] for line in plant.begun(since=at)} >= set(healthy), "all others to act", 30)
     assert plant.leases()["bound-0"].kills >= 3
     assert plant.begun("bound-0") == []
-    assert {line["worker"] for line in plant.begun(since=at)} >= set(healthy)
     told = [event for event in plant.events() if "quarantine" in event["event"] and event["worker_id"] == "bound-0"]
     assert len(told) == 1
     plant.settings(crash=[])

@@ -54,6 +54,8 @@ def test_f8_an_emptied_redis_gets_the_fleet_and_the_overrides_back(
     converged = []
     for _ in range(scale(1, 5)):
         plant.want("bound-0", "stopped")
+        ticks = plant.ticks()  # the one that sees the wish mirrors it
+        wait_until(lambda t=ticks: plant.ticks() > t + 1, "the wish to be mirrored", 30)
         wait_until(lambda: not plant.is_up("bound-0") and not plant.in_progress_of("bound-0"), "bound-0 to stop", 30)
         plant.tell("redis emptied")
         plant.redis.kill()
