@@ -20,6 +20,7 @@ from workers.model import UNKNOWN_AFTER, Phase, Signal, Snapshot, Status, Transi
 
 Derive = Callable[[Snapshot, float], Transition]
 _DEFAULTS = SupervisorSettings(name="")
+_DEPENDENTS_FOR = 60.0  # seconds for which a stop waits for those that depend on it; a stop is never held for ever
 _HALF_OPEN = "the circuit is half open: others try first whether all is well"
 _RAMP = "after the outage {most} actions may begin now"
 
@@ -97,9 +98,9 @@ def make_plan(view: View, now: float) -> Plan:
     """Return what to do about every worker at `now` (epoch seconds, Redis' clock)."""
     steps: list[Step] = []
     skips: list[Skip] = []
-    by_id = {subject.id: subject for subject in view.subjects}
+    others = _others(view.subjects)
     for subject in view.subjects:
-        outcome = _consider(subject, view, by_id, now)
+        outcome = _consider(subject, view, others, now)
         for part in outcome:
             if isinstance(part, Skip):
                 skips.append(part)
@@ -118,7 +119,22 @@ def _hold_off(steps: list[Step], skips: list[Skip], left: float) -> tuple[list[S
     return told, [*skips, *(Skip(step.subject.id, SkipReason.HOLD_OFF, why) for step in held)]
 
 
-def _consider(subject: Subject, view: View, by_id: Mapping[str, Subject], now: float) -> list[Step | Skip]:
+class _Others(msgspec.Struct, frozen=True):
+    """The workers by id, and those that depend on each."""
+
+    by_id: Mapping[str, Subject]
+    dependents: Mapping[str, Sequence[Subject]]
+
+
+def _others(subjects: Sequence[Subject]) -> _Others:
+    dependents: dict[str, list[Subject]] = {}
+    for subject in subjects:
+        for name in subject.snapshot.desired.depends_on if subject.snapshot is not None else ():
+            dependents.setdefault(name, []).append(subject)
+    return _Others({subject.id: subject for subject in subjects}, dependents)
+
+
+def _consider(subject: Subject, view: View, others: _Others, now: float) -> list[Step | Skip]:
     """Return what becomes of one worker, before the limits that it shares with others."""
     snapshot = remembered(subject, view.settings, now)
     if snapshot is None:
@@ -131,7 +147,7 @@ def _consider(subject: Subject, view: View, by_id: Mapping[str, Subject], now: f
     if isinstance(transition, str):
         failed = Skip(subject.id, SkipReason.DERIVE_FAILED, transition)
         return _written(subject, snapshot.status, _stop_blindly(subject, snapshot, failed) or failed)
-    return _follow(subject, snapshot, transition, view, by_id, now)
+    return _follow(subject, snapshot, transition, view, others, now)
 
 
 def remembered(subject: Subject, settings: SupervisorSettings, now: float) -> Snapshot | None:
@@ -167,7 +183,7 @@ def _follow(
     snapshot: Snapshot,
     transition: Transition,
     view: View,
-    by_id: Mapping[str, Subject],
+    others: _Others,
     now: float,
 ) -> list[Step | Skip]:
     """Return what a transition amounts to: a new status, an action, or an action that is held back."""
@@ -182,7 +198,7 @@ def _follow(
         if found is not None and stays:
             transition, status = restart(snapshot, status, found, view.settings, now) or (transition, status)
     if transition.action is not None:
-        held = _held_back(subject, snapshot, status, transition.action, view, by_id, now)
+        held = _held_back(subject, snapshot, status, transition.action, view, others, now)
         wanted = Step(subject, transition.reason, action=transition.action)
         return _written(subject, status, held or wanted, transition.reason)
     if snapshot.leaves and transition.state == snapshot.status.state and _is_down(subject, snapshot):
@@ -286,15 +302,15 @@ def _held_back(
     status: Status,
     action: Action,
     view: View,
-    by_id: Mapping[str, Subject],
+    others: _Others,
     now: float,
 ) -> Skip | None:
-    """Return why an action that is wanted is not asked for now. A stop passes all of these."""
+    """Return why an action that is wanted is not asked for now. A stop waits for nobody but its dependents."""
     if isinstance(action, Stop):
-        return None
+        return _dependents_first(subject, snapshot, view, others, now)
     if view.circuit_open:
         return Skip(subject.id, SkipReason.CIRCUIT_OPEN, f"{action.name} waits for the circuit to close")
-    missing = _missing_dependency(snapshot, view, by_id)
+    missing = _missing_dependency(snapshot, view, others.by_id)
     if missing is not None:
         return Skip(subject.id, SkipReason.DEPENDENCY, missing)
     if status.quarantined_for:
@@ -306,6 +322,20 @@ def _held_back(
         return Skip(
             subject.id, SkipReason.BACKING_OFF, f"{action.name} after {tries} failures: next in {due - now:.1f}s"
         )
+    return None
+
+
+def _dependents_first(subject: Subject, snapshot: Snapshot, view: View, others: _Others, now: float) -> Skip | None:
+    """Return that a stop waits for a worker that depends on this one and is about to stop too; for a while.
+
+    One that cannot be stopped now (paused, its node away, nobody knows how it is) is not waited for.
+    """
+    if now - snapshot.status.since >= _DEPENDENTS_FOR:
+        return None
+    for other in others.dependents.get(subject.id, ()):
+        about_to = other.snapshot is not None and other.snapshot.wants_stop and not other.snapshot.control.paused
+        if about_to and view.slots.get(other.place) and phase_of(other) not in (Phase.STOPPED, Phase.UNKNOWN):
+            return Skip(subject.id, SkipReason.DEPENDENCY, f"worker {other.id} depends on it and stops first")
     return None
 
 

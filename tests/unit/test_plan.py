@@ -722,3 +722,54 @@ def test_a_look_counts_if_it_began_after_the_last_actions_end_also_when_the_cloc
     snapshot = make_snapshot(state="starting", observed=Observed(collected_at=collected_at))
     plan = make_plan(make_view(make_subject(snapshot, make_lease(ended_at=ended))), NOW)
     assert [skip.reason for skip in plan.skips] == [SkipReason.AWAITING_OBSERVATION] * waits
+
+
+# -- the order of stops -----------------------------------------------------------------------------------------------
+
+
+def dependent(state: str = "running", *, wanted: str = "stopped", age: float = 1.0, **changes: Any) -> Subject:
+    """Return a worker that depends on worker `base`."""
+    snapshot = make_snapshot(worker_id="top", desired=wanted, state=state, observed=up(age))
+    desired = msgspec.structs.replace(snapshot.desired, depends_on=("base",))
+    return make_subject(msgspec.structs.replace(snapshot, desired=desired, **changes))
+
+
+def stops(other: Subject, now: float = NOW, **view: Any) -> list[str]:
+    """Return who is stopped in a plan for `base`, which is to stop, and another."""
+    plan = make_plan(make_view(wants_stop("base"), other, **view), now)
+    return [step.subject.id for step in plan.steps if isinstance(step.action, Stop)]
+
+
+def test_what_depends_on_a_worker_stops_before_it() -> None:
+    assert stops(dependent("stopping")) == ["top"]
+    plan = make_plan(make_view(wants_stop("base"), dependent("stopping")), NOW)
+    assert plan.skips == (Skip("base", SkipReason.DEPENDENCY, "worker top depends on it and stops first"),)
+    assert stops(dependent("stopped")) == ["base"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        dependent(wanted="running"),
+        dependent("stopping", age=30.0),
+        dependent("stopping", control=Control(paused=True, by="me", at=NOW)),
+        running("top"),
+    ],
+    ids=["is to go on", "nobody knows how it is", "is paused", "does not depend on it"],
+)
+def test_a_stop_does_not_wait_for_one_that(other: Subject) -> None:
+    assert "base" in stops(other)
+
+
+def test_a_stop_does_not_wait_for_one_whose_node_is_away() -> None:
+    other = msgspec.structs.replace(dependent("stopping"), place="edge-2")
+    assert stops(other, slots={"edge-1": 5}) == ["base"]
+
+
+def test_no_stop_waits_for_ever() -> None:
+    waited = wants_stop("base")
+    assert waited.snapshot is not None
+    status = msgspec.structs.replace(waited.snapshot.status, since=NOW - 60)
+    late = make_subject(msgspec.structs.replace(waited.snapshot, status=status))
+    plan = make_plan(make_view(late, dependent("stopping")), NOW)
+    assert sorted(step.subject.id for step in plan.steps if isinstance(step.action, Stop)) == ["base", "top"]
