@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import TypeVar
 
 import msgspec
 
-from supervisor.errors import UsageError
-from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
-from supervisor.model import (
-    ESCALATION_TIMEOUT,
-    FLAP_WINDOW,
-    HALF_OPEN_FOR,
-    HALF_OPEN_WORKERS,
-    QUARANTINE_AFTER,
-    QUARANTINE_FOR,
-    QUARANTINE_WINDOW,
-    RECOVERY_RATE,
-    Check,
-    CheckKind,
-    CheckType,
-    ChildSpec,
-    DeclaredRule,
-    Runbook,
-    SupervisorSettings,
+from supervisor.fleetfile import (
+    ChildTable,
+    File,
+    FleetError,
+    GroupTable,
+    RuleTable,
+    SupervisorTable,
+    WorkerTable,
+    convert,
+    failure,
+    label_of,
+    parse,
 )
+from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
+from supervisor.model import Check, CheckKind, ChildSpec, DeclaredRule, Runbook, SupervisorSettings
 from workers.duration import Duration
-from workers.model import Desired, DesiredState
-from workers.process.config import ADDRESS_PATTERN, Address, ProcessConfig, StopSignal
+from workers.model import Desired
+from workers.process.config import ProcessConfig
 from workers.registry import WorkerRegistry
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
-Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-MAX_FAILURES = 100  # failures whose times are kept of each worker
-Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 _KIND_KEYS = ("address", "path", "status", "body", "tls", "ca", "command", "file", "max_age")
 _KEYS_OF: dict[str, tuple[str, ...]] = {
     "process": (),
@@ -73,106 +63,14 @@ _USUAL_KIND: dict[str, CheckKind] = {
 _USUAL_PATH = {"redpanda": "/v1/status/ready", "benthos": "/ping"}  # where these types answer
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
-E = TypeVar("E", "_Group", "_Child", "_Worker", "_Rule")
-
-
-class FleetError(UsageError):
-    """A fleet file that is refused whole; what runs keeps running."""
-
-
-class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the file's tables: an unknown key is an error, not a wish."""
-
-
-class _Supervisor(_Table, frozen=True, kw_only=True):
-    name: Name
-    tick_interval: Duration = Duration(1.0)
-    observation_interval: Duration = Duration(5.0)
-    max_attempts: Positive = 5
-    nodes: tuple[Name, ...] = ()
-    backoff_jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
-    quarantine_after: Annotated[int, msgspec.Meta(ge=1, le=MAX_FAILURES)] = QUARANTINE_AFTER
-    quarantine_window: Duration = Duration(QUARANTINE_WINDOW)
-    quarantine_for: Duration = Duration(QUARANTINE_FOR)
-    flap_window: Duration = Duration(FLAP_WINDOW)
-    escalation_command: tuple[str, ...] = ()
-    escalation_timeout: Duration = Duration(ESCALATION_TIMEOUT)
-    half_open_workers: Annotated[int, msgspec.Meta(ge=0)] = HALF_OPEN_WORKERS
-    half_open_for: Duration = Duration(HALF_OPEN_FOR)
-    recovery_rate: Annotated[float, msgspec.Meta(ge=0)] = RECOVERY_RATE
-
-
-class _Group(_Table, frozen=True, kw_only=True):
-    supervisor: Name | None = None
-    name: Name
-    max_in_action: Positive
-
-
-class _Check(_Table, frozen=True, kw_only=True):
-    kind: CheckKind | None = None
-    address: Address | None = None
-    path: str | None = None
-    status: Status | tuple[Status, ...] | None = None
-    body: str | None = None
-    tls: bool | None = None
-    ca: str | None = None
-    command: tuple[str, ...] | None = None
-    file: str | None = None
-    max_age: Duration | None = None
-    timeout: Duration = Duration(1.0)
-    failures: Positive = 1
-
-
-class _Runbook(_Table, frozen=True, kw_only=True):
-    url: str
-    steps: tuple[str, ...] = ()
-
-
-class _Child(_Table, frozen=True, kw_only=True):
-    supervisor: Name | None = None
-    name: Name
-    type: CheckType
-    node: Name | None = None
-    check: _Check = _Check()
-    command: tuple[str, ...] = ()
-    service: str = ""
-    restart: tuple[str, ...] = ()
-    pid_file: str = ""
-    env: dict[str, str] = {}
-    cwd: str = "."
-    stop_signal: str = "TERM"
-    stop_timeout: Duration = Duration(10.0)
-    start_grace: Duration = Duration(5.0)
-    runbook: _Runbook | None = None
-
-
-class _Worker(_Table, frozen=True, kw_only=True):
-    supervisor: Name | None = None
-    id: Name
-    type: str
-    node: Name | None = None
-    desired: DesiredState = "running"
-    depends_on: tuple[str, ...] = ()
-    group: Name | None = None
-    config: dict[str, Any] = {}
-
-
-class _Rule(_Table, frozen=True, kw_only=True):
-    supervisor: Name | None = None
-    name: Name
-    child: Name
-    worker_type: str
-    observed: dict[str, bool | int | float | str]
-    lasts: Duration = Duration(30.0)
-
-
-class _File(_Table, frozen=True, kw_only=True):
-    supervisor: _Supervisor | None = None
-    supervisors: tuple[_Supervisor, ...] = ()
-    groups: tuple[_Group, ...] = ()
-    children: tuple[_Child, ...] = ()
-    workers: tuple[_Worker, ...] = ()
-    rules: tuple[_Rule, ...] = ()
+E = TypeVar("E", GroupTable, ChildTable, WorkerTable, RuleTable)
+_NOT_RULED = frozenset({"schema", "collected_at", "error", "last_exit", "log"})  # of no use to compare with
+_LEAST = {
+    "tick_interval": 0.05,
+    "observation_interval": 0.1,
+    "quarantine_window": 1.0,
+    "quarantine_for": 1.0,
+}  # seconds
 
 
 @dataclass(frozen=True)
@@ -213,7 +111,7 @@ def read_fleets(path: Path, types: WorkerRegistry, known_nodes: Iterable[str] = 
     `known_nodes` are the nodes that may be named where a supervisor declares none itself; empty: any may.
     Raises `FleetError`.
     """
-    file = _convert(_parse(path), _File, path)
+    file = convert(parse(path), File, path)
     tables = _supervisors(path, file)
     _whose(path, file, tuple(tables))
     _unique(path, "workers", "id", [(number, worker.id) for number, worker in enumerate(file.workers)])
@@ -235,7 +133,7 @@ def _no_circle(path: Path, fleets: Sequence[Fleet]) -> None:
         raise FleetError(f"{path}: supervisors are each other's children: {circle}; expected an order") from None
 
 
-def _supervisors(path: Path, file: _File) -> dict[str, tuple[str, _Supervisor]]:
+def _supervisors(path: Path, file: File) -> dict[str, tuple[str, SupervisorTable]]:
     """Return the file's supervisors by name, each with its place in the file. Raises `FleetError`."""
     if (file.supervisor is None) is (not file.supervisors):
         seen = "has both" if file.supervisor else "has neither"
@@ -249,23 +147,15 @@ def _supervisors(path: Path, file: _File) -> dict[str, tuple[str, _Supervisor]]:
     }
 
 
-def _whose(path: Path, file: _File, names: tuple[str, ...]) -> None:
+def _whose(path: Path, file: File, names: tuple[str, ...]) -> None:
     """See that everything says which supervisor's it is, where there are several. Raises `FleetError`."""
     for table in ("groups", "children", "workers", "rules"):
         for number, entry in enumerate(getattr(file, table)):
             if entry.supervisor in names or (entry.supervisor is None and len(names) == 1):
                 continue
-            label = _label(entry)
+            label = label_of(entry)
             expected = f"expected one of {', '.join(names)}, the supervisors of this file"
-            raise _failure(path, table, number, label, "supervisor", entry.supervisor, expected)
-
-
-def _label(entry: _Group | _Child | _Worker | _Rule) -> str:
-    return f"id {entry.id!r}" if isinstance(entry, _Worker) else f"name {entry.name!r}"
-
-
-def _failure(path: Path, table: str, number: int, label: str, key: str, value: object, expected: str) -> FleetError:
-    return FleetError(f"{path}: [[{table}]] number {number + 1} ({label}), key {key}: value {value!r}: {expected}")
+            raise failure(path, table, number, label, "supervisor", entry.supervisor, expected)
 
 
 def _unique(path: Path, table: str, key: str, named: Sequence[tuple[int, str]]) -> None:
@@ -274,7 +164,7 @@ def _unique(path: Path, table: str, key: str, named: Sequence[tuple[int, str]]) 
     for number, name in named:
         if name in first:
             expected = f"expected a name of its own; number {first[name] + 1} has it already"
-            raise _failure(path, table, number, f"{key} {name!r}", key, name, expected)
+            raise failure(path, table, number, f"{key} {name!r}", key, name, expected)
         first[name] = number
 
 
@@ -284,137 +174,9 @@ def config_id(config: msgspec.Struct) -> str:
     return hashlib.sha256(encoded).hexdigest()[:12]
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FleetError(f"{path}: cannot be read: {error.strerror}; expected a fleet file in TOML") from None
-    except UnicodeDecodeError as error:
-        raise FleetError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}); expected TOML") from None
-    if not text.strip():
-        raise FleetError(f"{path}: is empty; expected at least a [supervisor] table with a name")
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise FleetError(f"{path}: is not TOML: {error}") from None
-
-
-def _decode(kind: type, value: object) -> object:
-    if kind is Duration:
-        return Duration.parse(value)
-    raise TypeError(f"{kind} does not occur in a fleet file")
-
-
-def _convert(raw: object, kind: type[T], path: Path, inside: str = "$", whole: object = None) -> T:
-    """Convert `raw`, which stands at `inside` of the `whole` file; turn an error into one about a place in the file."""
-    try:
-        return msgspec.convert(raw, kind, dec_hook=_decode)
-    except msgspec.ValidationError as error:
-        message, _, at = str(error).replace(" | null", "").partition(" - at `")  # TOML knows no null
-        where = inside + at.rstrip("`").removeprefix("$")
-        raise FleetError(_complaint(path, raw if whole is None else whole, where, message, kind)) from None
-
-
-def _complaint(path: Path, whole: object, where: str, message: str, kind: type[object]) -> str:
-    """Say where in the file, what is there, and what was expected."""
-    if where.endswith("[...]"):  # msgspec's word for an entry of a map; those of a fleet file hold text
-        entries = _value_at(whole, where)
-        wrong = next(str(name) for name, value in entries.items() if not isinstance(value, str))  # type: ignore[attr-defined]  # a map
-        where = f"{where.removesuffix('[...]')}.{wrong}"
-    if (key := re.search(r"unknown field `(.+)`", message)) is not None:
-        seen = _value_at(whole, f"{where}.{key[1]}")
-        expected = f"expected one of {', '.join(_fields(kind, where))}"
-        return f"{path}: {_place(whole, where)}: unknown key {key[1]!r} (value {_shown(seen)}); {expected}"
-    if (key := re.search(r"missing required field `(.+)`", message)) is not None:
-        return f"{path}: {_place(whole, where)}: key {key[1]!r} is missing; expected it to be set"
-    seen = _value_at(whole, where)
-    if message.startswith("Invalid enum value"):
-        message = f"expected one of {', '.join(_CHOICES[where.rpartition('.')[2]])}"
-    plain = message.replace("\\\\", "\\")  # msgspec shows a pattern as Python would
-    message = next((words for pattern, words in _FORMS.items() if pattern in plain), message)
-    if isinstance(seen, dict) and not message.startswith("Expected `"):
-        return f"{path}: {_place(whole, where)}: {message}"  # a rule over several keys names its value itself
-    return f"{path}: {_place(whole, where)}: value {_shown(seen)}: {message[:1].lower()}{message[1:]}"
-
-
-def _shown(value: object) -> str:
-    """Return a value for a message; a table is only named, for it may hold secrets."""
-    return "(a table)" if isinstance(value, dict) else repr(value)
-
-
 def _plain(value: object) -> object:
     """Return a value as a message shows it."""
     return str(value) if isinstance(value, Duration) else value
-
-
-_CHOICES = {
-    "kind": get_args(CheckKind),
-    "desired": get_args(DesiredState),
-    "type": get_args(CheckType),
-    "stop_signal": get_args(StopSignal),
-}
-_NOT_RULED = frozenset({"schema", "collected_at", "error", "last_exit", "log"})  # of no use to compare with
-_LEAST = {
-    "tick_interval": 0.05,
-    "observation_interval": 0.1,
-    "quarantine_window": 1.0,
-    "quarantine_for": 1.0,
-}  # seconds
-_FORMS = {
-    NAME_PATTERN: "expected a name of at most 63 letters, digits, '-', '_' and '.', beginning with a letter or digit",
-    ADDRESS_PATTERN: 'expected an address "HOST:PORT" with a port from 1 to 65535',
-}
-
-
-def _fields(kind: type[object], where: str) -> tuple[str, ...]:
-    """Return the keys that the table at `where` may have, sorted; `kind` is what `where` was to become."""
-    tables = {
-        "supervisor": _Supervisor,
-        "supervisors": _Supervisor,
-        "groups": _Group,
-        "children": _Child,
-        "workers": _Worker,
-        "rules": _Rule,
-        "check": _Check,
-        "runbook": _Runbook,
-    }
-    names = [str(step) for step in _steps(where) if isinstance(step, str)]
-    table: Any = tables.get(names[-1], kind) if names else kind
-    return tuple(sorted(field.encode_name for field in msgspec.structs.fields(table)))
-
-
-def _steps(where: str) -> Iterator[str | int]:
-    for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", where):
-        yield name if name else int(index)
-
-
-def _value_at(whole: object, where: str) -> object:
-    """Return what stands at a path like `$.workers[0].config.env`; for a place inside a map, the map."""
-    value = whole
-    for step in _steps(where):
-        try:
-            value = value[step]  # type: ignore[index]  # walking a document of unknown shape; misses are handled
-        except (KeyError, IndexError, TypeError):
-            return value
-    return value
-
-
-def _place(whole: object, where: str) -> str:
-    """Return the table and key as the reader sees them: `[[workers]] number 2 (id "a"), key config.env`."""
-    steps = list(_steps(where))
-    if not steps:
-        return "top level"
-    table = str(steps.pop(0))
-    if not steps or not isinstance(steps[0], int):
-        return f"[{table}]" + (f", key {_key(steps)}" if steps else "")
-    number = int(steps.pop(0))
-    entry = _value_at(whole, f"$.{table}[{number}]")
-    label = next((f" ({key} {entry[key]!r})" for key in ("id", "name") if isinstance(entry, dict) and key in entry), "")
-    return f"[[{table}]] number {number + 1}{label}" + (f", key {_key(steps)}" if steps else "")
-
-
-def _key(steps: Iterable[str | int]) -> str:
-    return ".".join(str(step) for step in steps)
 
 
 @dataclass(frozen=True)
@@ -425,10 +187,10 @@ class _Reader:
     """
 
     path: Path
-    file: _File
+    file: File
     types: WorkerRegistry
     known_nodes: frozenset[str]
-    table: _Supervisor
+    table: SupervisorTable
     place: str
 
     def read(self) -> Fleet:
@@ -448,7 +210,7 @@ class _Reader:
         return [(number, entry) for number, entry in enumerate(entries) if entry.supervisor in (None, self.table.name)]
 
     def _fail(self, table: str, number: int, label: str, key: str, value: object, expected: str) -> FleetError:
-        return _failure(self.path, table, number, label, key, value, expected)
+        return failure(self.path, table, number, label, key, value, expected)
 
     def _settings(self) -> SupervisorSettings:
         table = self.table
@@ -488,7 +250,7 @@ class _Reader:
             source=str(self.path),
         )
 
-    def _rule(self, number: int, rule: _Rule) -> DeclaredRule:
+    def _rule(self, number: int, rule: RuleTable) -> DeclaredRule:
         label = f"name {rule.name!r}"
         children = sorted(child.name for _, child in self._own(self.file.children))
         if rule.child not in children:
@@ -530,7 +292,7 @@ class _Reader:
             expected = f"unknown node; expected one of {', '.join(sorted(nodes))} (or add it to the supervisor's nodes)"
             raise self._fail(table, number, label, "node", node, expected)
 
-    def _child(self, number: int, child: _Child) -> ChildSpec:
+    def _child(self, number: int, child: ChildTable) -> ChildSpec:
         label = f"name {child.name!r}"
         if child.type == "supervisor":
             return self._another(number, label, child)
@@ -566,7 +328,7 @@ class _Reader:
             runbook=Runbook(url=child.runbook.url, steps=child.runbook.steps) if child.runbook else Runbook(),
         )
 
-    def _another(self, number: int, label: str, child: _Child) -> ChildSpec:
+    def _another(self, number: int, label: str, child: ChildTable) -> ChildSpec:
         """Return a child that is another supervisor, which looks after itself. Raises `FleetError`."""
         if child.name == self.table.name:
             raise self._fail("children", number, label, "name", child.name, "expected another supervisor than its own")
@@ -578,7 +340,7 @@ class _Reader:
         runbook = Runbook(url=book.url, steps=book.steps) if book else Runbook()
         return ChildSpec(name=child.name, type=child.type, node="", check=Check(kind="process"), runbook=runbook)
 
-    def _check(self, number: int, label: str, child: _Child) -> Check:
+    def _check(self, number: int, label: str, child: ChildTable) -> Check:
         """Return the check of a child, whose type says which kind is usual. Raises `FleetError`."""
         table = child.check
         kind = table.kind or _USUAL_KIND[child.type]
@@ -623,13 +385,13 @@ class _Reader:
         """Resolve a path, which a file gives relative to itself; "" stays."""
         return str((self.path.parent / path).resolve()) if path else ""
 
-    def _process(self, number: int, child: _Child) -> ProcessConfig | None:
+    def _process(self, number: int, child: ChildTable) -> ProcessConfig | None:
         if not child.command:
             return None
         keys = ("command", "env", "cwd", "stop_signal", "stop_timeout")
         whole = {"children": [None] * number + [msgspec.to_builtins(child, enc_hook=str)]}
         raw = {key: whole["children"][number][key] for key in keys}
-        return self._absolute(_convert(raw, ProcessConfig, self.path, f"$.children[{number}]", whole))
+        return self._absolute(convert(raw, ProcessConfig, self.path, f"$.children[{number}]", whole))
 
     def _absolute(self, config: T) -> T:
         """Resolve a working directory, which a file gives relative to itself."""
@@ -638,7 +400,7 @@ class _Reader:
             return config
         return msgspec.structs.replace(config, cwd=str((self.path.parent / cwd).resolve()))
 
-    def _worker(self, number: int, worker: _Worker) -> WorkerEntry:
+    def _worker(self, number: int, worker: WorkerTable) -> WorkerEntry:
         label = f"id {worker.id!r}"
         if worker.type not in self.types.names():
             expected = f"unknown worker type; expected one of {', '.join(self.types.names())}"
@@ -655,7 +417,7 @@ class _Reader:
             )
         whole = {"workers": [None] * number + [{"id": worker.id, "config": worker.config}]}
         config = self._absolute(
-            _convert(worker.config, kind.config_type, self.path, f"$.workers[{number}].config", whole)
+            convert(worker.config, kind.config_type, self.path, f"$.workers[{number}].config", whole)
         )
         desired = Desired(
             state=worker.desired,
@@ -687,7 +449,7 @@ class _Reader:
                     raise self._fail("workers", number, f"id {worker.id!r}", "depends_on", name, expected)
         self._no_cycle(workers, ids)
 
-    def _no_cycle(self, workers: Mapping[int, _Worker], ids: set[str]) -> None:
+    def _no_cycle(self, workers: Mapping[int, WorkerTable], ids: set[str]) -> None:
         graph = {worker.id: [name for name in worker.depends_on if name in ids] for worker in workers.values()}
         try:
             TopologicalSorter(graph).prepare()

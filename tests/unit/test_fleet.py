@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from supervisor.fleet import Fleet, FleetError, WorkerEntry, config_id, read_fleets
+from supervisor.fleet import Fleet, WorkerEntry, config_id, read_fleets
+from supervisor.fleetfile import FleetError
 from supervisor.model import Check, ChildSpec, DeclaredRule, Runbook, SupervisorSettings
 from workers.duration import Duration
 from workers.model import Desired
