@@ -32,8 +32,8 @@ def test_a_thousand_workers_begin_at_the_recovery_rate_and_all_converge(pieces: 
         pieces.apply(fleet(broker.getsockname()[1]))
         pieces.start_supervisor()
         pieces.start_node(slots=4)
+        wait_until(lambda: pieces.store.is_circuit_open(NAME), "the circuit to open", 30)
         wait_until(lambda: len(wanting(pieces)) == WORKERS, "all workers to want to act", 60)
-        assert pieces.store.is_circuit_open(NAME)
         assert claims(pieces) == []
         broker.listen(1024)
         wait_until(lambda: len(claims(pieces)) >= WORKERS, "all to begin", 300)
@@ -52,6 +52,7 @@ def fleet(port: int) -> str:
 id = "flow-{number}"
 type = "process"
 node = "edge-1"
+depends_on = ["broker"]
 config = {{ command = ["sleep", "600"] }}
 """
         for number in range(WORKERS)
