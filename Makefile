@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FLEET ?= compose/demo/fleet.toml
 PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,workers/*/states.py,workers/*/config.py,$\
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
-	supervisor/breaker.py,supervisor/health.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
+	supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
 	supervisor/metrics.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py
 
 .PHONY: help run test test-all test-faults soak mutation lint format diagrams check-lock lock clean

@@ -15,7 +15,7 @@ import msgspec
 
 from actions.model import Action
 from actions.registry import params_of
-from supervisor.breaker import Breaker
+from supervisor.circuit import Breaker
 from supervisor.errors import SupervisorError
 from supervisor.keys import INCIDENTS_CAP, POOL, SUPERVISOR, queue_of
 from supervisor.model import QUEUED_TTL, TICK_LEASE, Incident

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from supervisor.breaker import Verdict
+from supervisor.circuit import Verdict
 from supervisor.model import ChildObserved, ChildSpec, Lease
 from workers.duration import ago
 from workers.model import STALE_AFTER

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from supervisor import keys as key_names
-from supervisor.breaker import Forced
+from supervisor.circuit import Forced
 from supervisor.errors import BadDocument
 from supervisor.keys import SUPERVISOR
 from supervisor.logs import INFRASTRUCTURE, logger

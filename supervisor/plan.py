@@ -10,7 +10,7 @@ import msgspec
 from actions.model import Action, Outcome
 from actions.stop import Stop
 from supervisor.admission import Candidate, Limit, Skip, SkipReason, admit
-from supervisor.breaker import Verdict
+from supervisor.circuit import Verdict
 from supervisor.failures import count_failure, failures_of, not_before, remember
 from supervisor.keys import POOL
 from supervisor.model import CLOCK_STEP, QUEUED_PER_SLOT, Lease, Stage, SupervisorSettings, of_other_time

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from actions.restart import Restart
-from supervisor.breaker import Verdict
+from supervisor.circuit import Verdict
 from supervisor.failures import count_failure
 from supervisor.model import DeclaredRule, SupervisorSettings
 from workers.duration import ago

@@ -15,7 +15,7 @@ import msgspec
 import redis
 
 from supervisor import keys as key_names
-from supervisor.breaker import Breaker
+from supervisor.circuit import Breaker
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument, Refused
 from supervisor.fleet import Fleet

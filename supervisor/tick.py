@@ -13,7 +13,8 @@ from actions.restart_child import RestartChild
 from supervisor import breaker as breaking
 from supervisor import failures
 from supervisor.admission import Skip, SkipReason
-from supervisor.breaker import Breaker, Decision, Notice, Said, Values
+from supervisor.breaker import Decision, Notice, Said, Values
+from supervisor.circuit import Breaker, Recovery
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
 from supervisor.failures import Notice as WorkerNotice
 from supervisor.logs import INFRASTRUCTURE, WORKER, logger
@@ -318,7 +319,7 @@ def _restart(child: Child) -> Item:
 def _may_start(child: Child, now: float) -> bool:
     """Tell whether the first start of a child is due; starts that fail are repeated with backoff."""
     failures = child.lease.failures if child.lease else 0
-    recovery = breaking.Recovery(attempts=failures)
+    recovery = Recovery(attempts=failures)
     return child.spec.process is not None and now >= breaking.next_attempt_at(recovery, child.lease, 0.0)
 
 

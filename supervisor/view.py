@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from supervisor.breaker import Breaker, Verdict
+from supervisor.circuit import Breaker, Verdict
 from supervisor.errors import BadDocument, SnapshotMissing
 from supervisor.health import judge
 from supervisor.keys import CHILD_PREFIX, POOL

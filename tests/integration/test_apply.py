@@ -9,7 +9,7 @@ import pytest
 
 from actions.model import Outcome
 from actions.start import Start
-from supervisor.breaker import Breaker, Recovery
+from supervisor.circuit import Breaker, Recovery
 from supervisor.dispatch import BATCH, Applied, Circuit, Claim, Item, Message, apply
 from supervisor.keys import SUPERVISOR
 from supervisor.model import TickDocument

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actions.model import Outcome
-from supervisor.breaker import Breaker, Verdict
+from supervisor.circuit import Breaker, Verdict
 from supervisor.dispatch import Circuit
 from supervisor.fleet import Fleet
 from supervisor.keys import SUPERVISOR

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import redis
 
-from supervisor.breaker import Breaker
+from supervisor.circuit import Breaker
 from supervisor.logs import configure
 from supervisor.model import Check, ChildObserved, ChildSpec, CollectorDocument
 from supervisor.runtime import Runtime, make_runtime

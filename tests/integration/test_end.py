@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from actions.model import Outcome
-from supervisor.breaker import Breaker
+from supervisor.circuit import Breaker
 from supervisor.keys import SUPERVISOR
 from supervisor.model import Stage
 from tests.factories import NOW

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from actions.model import Outcome
-from supervisor.breaker import Breaker, Recovery
+from supervisor.circuit import Breaker, Recovery
 from supervisor.clock import FakeClock
 from supervisor.keys import SUPERVISOR
 from supervisor.model import HOLD_OFF, NodeDocument, Stage, TickDocument

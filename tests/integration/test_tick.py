@@ -9,7 +9,7 @@ import structlog
 from actions.model import Outcome
 from actions.restart_child import RestartChild
 from supervisor import tick
-from supervisor.breaker import Breaker, Recovery
+from supervisor.circuit import Breaker, Recovery
 from supervisor.dispatch import Message
 from supervisor.keys import SUPERVISOR
 from supervisor.model import Incident

@@ -10,20 +10,17 @@ import pytest
 
 from supervisor.breaker import (
     TABLE,
-    Breaker,
     Condition,
     Decision,
-    Forced,
     Notice,
-    Recovery,
     Said,
-    Verdict,
     incident_of,
     next_attempt_at,
     recovery_status,
     settle,
     step,
 )
+from supervisor.circuit import Breaker, Forced, Recovery, Verdict
 from supervisor.clock import FakeClock
 from supervisor.model import Incident as Record
 from supervisor.model import Lease, Stage, SupervisorSettings

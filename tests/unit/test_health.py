@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpcore  # noqa: F401 - httpx imports it at first use; Python 3.11 can fail there when a finalizer imports too
 import pytest
 
-from supervisor.breaker import Verdict
+from supervisor.circuit import Verdict
 from supervisor.health import judge
 from supervisor.model import Check, ChildObserved, ChildSpec, Lease
 from tests.factories import NOW, make_child, make_child_observed, make_lease

@@ -11,7 +11,7 @@ from actions.reconfigure import Reconfigure
 from actions.start import Start
 from actions.stop import Stop
 from supervisor.admission import Skip, SkipReason
-from supervisor.breaker import Verdict
+from supervisor.circuit import Verdict
 from supervisor.keys import POOL
 from supervisor.model import Lease, Stage, SupervisorSettings
 from supervisor.plan import (

@@ -11,7 +11,7 @@ import pytest
 
 from actions.restart import Restart
 from supervisor.admission import Skip, SkipReason
-from supervisor.breaker import Verdict
+from supervisor.circuit import Verdict
 from supervisor.conditions import ConditionType, conditions
 from supervisor.model import DeclaredRule
 from supervisor.plan import Plan, Subject, make_plan
