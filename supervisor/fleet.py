@@ -347,7 +347,7 @@ class _Reader:
         for key in _KIND_KEYS:
             value = getattr(table, key)
             if value is not None and key not in _KEYS_OF[kind]:
-                keys = ", ".join((*_KEYS_OF[kind], "timeout", "failures"))
+                keys = ", ".join((*_KEYS_OF[kind], "timeout", "failures", "successes"))
                 expected = f"a check of kind {kind} has no such key; expected one of {keys}"
                 raise self._fail("children", number, label, f"check.{key}", _plain(value), expected)
         for key, what in _REQUIRED[kind].items():
@@ -379,6 +379,7 @@ class _Reader:
             max_age=float(table.max_age) if table.max_age is not None else 30.0,
             timeout=float(table.timeout),
             failures=table.failures,
+            successes=table.successes,
         )
 
     def _path(self, path: str) -> str:

@@ -86,6 +86,7 @@ class CheckTable(_Table, frozen=True, kw_only=True):
     max_age: Duration | None = None
     timeout: Duration = Duration(1.0)
     failures: Positive = 1
+    successes: Positive = 1
 
 
 class RunbookTable(_Table, frozen=True, kw_only=True):

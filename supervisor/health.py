@@ -35,10 +35,17 @@ def _judge_started(spec: ChildSpec, seen: ChildObserved, now: float) -> Verdict:
     if spec.process is not None and seen.pid is None:
         return Verdict("failed", seen.error or "its process is gone")
     if seen.failures == 0:
-        return Verdict("ok", f"pid {seen.pid} passes its check" if seen.pid else "passes its check")
+        return _judge_passing(spec, seen)
     why = seen.error or "check failed"
     if seen.started_at is not None and now - seen.started_at < spec.start_grace:
         return Verdict("starting", why)
     if seen.failures < spec.check.failures:
         return Verdict("unknown", f"{seen.failures} of {spec.check.failures} looks failed: {why}")
     return Verdict("failed", why)
+
+
+def _judge_passing(spec: ChildSpec, seen: ChildObserved) -> Verdict:
+    """Judge one whose last look passed; too few in a row are no news yet, neither good nor bad."""
+    if seen.passes < spec.check.successes:
+        return Verdict("unknown", f"{seen.passes} of {spec.check.successes} looks passed")
+    return Verdict("ok", f"pid {seen.pid} passes its check" if seen.pid else "passes its check")

@@ -114,7 +114,9 @@ class Incident(Document, frozen=True, kw_only=True):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """How a child is asked whether it works. `failures`: looks in a row that must fail; `timeout`, `max_age`: seconds.
+    """How a child is asked whether it works. `timeout`, `max_age`: seconds.
+
+    `failures`: looks in a row that must fail for it to have failed; `successes`: that must pass for it to be well.
 
     `address` is for tcp, redis, http and kafka; `path`, `status`, `body` (a regular expression), `tls` and `ca` for
     http; `command` for command; `file` and `max_age` for freshness.
@@ -132,6 +134,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     max_age: float = 30.0
     timeout: float = 1.0
     failures: int = 1
+    successes: int = 1
 
     @property
     def target(self) -> str:

@@ -147,7 +147,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of a check": (
         TOP + CHILD + 'check = { adress = "h:1" }\n',
         "[[children]] number 1 (name 'b'), key check: unknown key 'adress' (value 'h:1'); "
-        "expected one of address, body, ca, command, failures, file, kind, max_age, path, status, timeout, tls",
+        "expected one of address, body, ca, command, failures, file, kind, max_age, path, status, successes, "
+        "timeout, tls",
     ),
     "unknown key of a runbook": (
         TOP + CHILD + CHECK + 'runbook = { url = "u", pages = 1 }\n',
@@ -832,7 +833,10 @@ OF_KIND = {
         '{ kind = "freshness", file = "beat", max_age = "1m" }',
         Check(kind="freshness", file="CWD/beat", max_age=60.0),
     ),
-    "process": ('{ kind = "process", failures = 2 }', Check(kind="process", failures=2)),
+    "process": (
+        '{ kind = "process", failures = 2, successes = 3 }',
+        Check(kind="process", failures=2, successes=3),
+    ),
 }
 
 
@@ -855,12 +859,12 @@ def test_a_childs_type_says_where_it_is_asked(kind: str, path: str, tmp_path: Pa
         (
             '{ kind = "kafka", address = "h:1", path = "/x" }',
             "key check.path: value '/x': a check of kind kafka has no such key; expected one of address, timeout, "
-            "failures",
+            "failures, successes",
         ),
         (
             '{ kind = "freshness", file = "beat", address = "h:1" }',
             "key check.address: value 'h:1': a check of kind freshness has no such key; expected one of file, max_age, "
-            "timeout, failures",
+            "timeout, failures, successes",
         ),
         (
             '{ kind = "command" }',

@@ -1,4 +1,4 @@
-"""Children: the verdict on what was seen (pure), ."""
+"""Children: the verdict on what was seen (pure)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.factories import NOW, make_child, make_child_observed, make_lease
 
 RESTARTED = make_lease(action="restart_child", ended_at=NOW - 1)
 FOREIGN = make_child(process=None)
+WARY = make_child(check=Check(address="127.0.0.1:7390", successes=3))
 PATIENT = make_child(check=Check(address="127.0.0.1:7390", failures=3))
 
 VERDICTS = {
@@ -47,6 +48,14 @@ VERDICTS = {
     "the look itself failed, without a reason": (
         (make_child(), make_child_observed(pid=None, unknown=True), False, None),
         Verdict("unknown", "the look failed"),
+    ),
+    "two of three looks passed": (
+        (WARY, make_child_observed(passes=2), False, None),
+        Verdict("unknown", "2 of 3 looks passed"),
+    ),
+    "three of three looks passed": (
+        (WARY, make_child_observed(passes=3), False, None),
+        Verdict("ok", "pid 42 passes its check"),
     ),
     "nobody has started it": (
         (make_child(), make_child_observed(started=False, pid=None, failures=9), False, None),
