@@ -103,6 +103,20 @@ class Pieces:
         path.write_text(text)
         self.store.apply_fleets(read_fleets(path, built_in()))
 
+    def fsmctl(self, *arguments: str) -> str:
+        """Run fsmctl, which has to succeed, and return what it prints."""
+        run = subprocess.run(
+            [sys.executable, "-c", "from supervisor.cli import main; main()", *arguments],
+            capture_output=True,
+            text=True,
+            env=self._environ(),
+            cwd=self.folder,
+            timeout=60,
+            check=False,
+        )
+        assert run.returncode == 0, f"fsmctl {arguments}: {run.returncode}\n{run.stdout}\n{run.stderr}"
+        return run.stdout
+
     def want(self, worker_id: str, state: Any, place: str = "edge-1") -> None:
         """Say what is desired of a worker."""
         self.store.set_override(NAME, place, worker_id, state, "test")
