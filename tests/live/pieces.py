@@ -27,6 +27,7 @@ from tests.waiting import wait_until
 from workers.registry import built_in
 
 NAME = "pieces"
+FSMCTL = ("-c", "from supervisor.cli import main; main()")
 EXECUTOR = ("worker", "--without-gossip", "--without-mingle")
 
 
@@ -65,9 +66,12 @@ class Pieces:
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `celery -A supervisor ARGUMENTS` as a piece called `name`."""
+        return self._start(name, "-m", "celery", "--quiet", "-A", "supervisor", *arguments)
+
+    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.out").open("ab") as output:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "celery", "--quiet", "-A", "supervisor", *arguments],
+                [sys.executable, *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environ(),
@@ -80,6 +84,10 @@ class Pieces:
         """Start what ticks."""
         self.start("supervisor", *EXECUTOR, "-Q", "supervisor", "-n", "supervisor@%h", "-c", "1")
         self.start("beat", "beat")
+
+    def start_exporter(self, port: int) -> None:
+        """Start an exporter on a port of the loopback."""
+        self._start("exporter", *FSMCTL, "exporter", "--port", str(port))
 
     def start_node(self, node: str = "edge-1", slots: int = 2, known_to: str = NAME) -> subprocess.Popen[bytes]:
         """Start a node's executor and wait until a supervisor knows that the node lives."""
@@ -106,7 +114,7 @@ class Pieces:
     def fsmctl(self, *arguments: str) -> str:
         """Run fsmctl, which has to succeed, and return what it prints."""
         run = subprocess.run(
-            [sys.executable, "-c", "from supervisor.cli import main; main()", *arguments],
+            [sys.executable, *FSMCTL, *arguments],
             capture_output=True,
             text=True,
             env=self._environ(),
