@@ -41,6 +41,7 @@ worker_cancel_long_running_tasks_on_connection_loss = False  # finish; the lease
 worker_concurrency = _settings.slots
 worker_enable_remote_control = True  # Flower asks executors through it
 worker_send_task_events = True  # Flower's history
+worker_consumer = "supervisor.consumer:Consumer"  # sends them in bulk
 task_send_sent_event = False  # one series per publisher process in Flower, and no news
 control_queue_expires = 10.0  # seconds: reply queues of inspecting clients go away by themselves
 worker_hijack_root_logger = False

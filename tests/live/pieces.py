@@ -66,9 +66,10 @@ class Pieces:
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `celery -A supervisor ARGUMENTS` as a piece called `name`."""
-        return self._start(name, "-m", "celery", "--quiet", "-A", "supervisor", *arguments)
+        return self.start_python(name, "-m", "celery", "--quiet", "-A", "supervisor", *arguments)
 
-    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def start_python(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start `python ARGUMENTS` as a piece called `name`."""
         with (self.folder / f"{name}.out").open("ab") as output:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, *arguments],
@@ -87,7 +88,7 @@ class Pieces:
 
     def start_exporter(self, port: int) -> None:
         """Start an exporter on a port of the loopback."""
-        self._start("exporter", *FSMCTL, "exporter", "--port", str(port))
+        self.start_python("exporter", *FSMCTL, "exporter", "--port", str(port))
 
     def start_node(self, node: str = "edge-1", slots: int = 2, known_to: str = NAME) -> subprocess.Popen[bytes]:
         """Start a node's executor and wait until a supervisor knows that the node lives."""
