@@ -88,7 +88,7 @@ def _publish_one(app: Any, producer: Any, task_name: str, message: Message) -> N
         soft_time_limit=message.timeout,
         shadow=f"actions.{message.action}",
         argsrepr=f"({message.worker_id})",
-        kwargsrepr=json.dumps(message.params),
+        kwargsrepr=json.dumps({"reason": message.reason, **message.params}, ensure_ascii=False),
         ignore_result=True,
     )
     lease = {

@@ -71,7 +71,10 @@ class Circuit:
 
 @dataclass(frozen=True)
 class Message:
-    """An action on its way to an executor. It names what to run and under which lease; commands never travel."""
+    """An action on its way to an executor. It names what to run and under which lease; commands never travel.
+
+    `reason` is for people who look at the message, as in Flower.
+    """
 
     supervisor: str
     place: str
@@ -82,6 +85,7 @@ class Message:
     params: dict[str, object]
     timeout: float
     queue: str
+    reason: str = ""
 
 
 class PublishFailed(SupervisorError):
@@ -190,4 +194,5 @@ def _message(supervisor: str, item: Item, claim: Claim, token: str) -> Message:
         params=params_of(action),
         timeout=action.timeout,
         queue=queue_of(POOL if action.runs_on == "pool" else item.place),
+        reason=claim.reason,
     )

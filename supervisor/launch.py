@@ -26,7 +26,7 @@ from supervisor.backoff import delay
 from supervisor.clock import Clock
 from supervisor.errors import Refused, SupervisorError, TimedOut
 from supervisor.settings import Settings
-from workers.drivers.process import ProcessComponent, look, quit_holder
+from workers.drivers.process import FLOWER_PREFIX, ProcessComponent, look, quit_holder
 from workers.duration import Duration
 from workers.holder import read_token
 from workers.process.config import ProcessConfig
@@ -34,6 +34,7 @@ from workers.process.config import ProcessConfig
 _STOP_TIMEOUT = 15.0  # seconds for a part to end after SIGTERM before its group is killed
 _QUIT_MARGIN = 10.0  # seconds beyond a stop_timeout for a holder to answer
 _LOOK_EVERY = 0.5  # seconds between two looks at the parts
+_FLOWER_SAVES = 30_000.0  # milliseconds between two writes of Flower's history: what its kill -9 loses at most
 _STABLE_AFTER = 30.0  # seconds of life after which a part's deaths are forgiven
 
 
@@ -158,10 +159,11 @@ class Runner:
 
 
 def part_environment(settings: Settings) -> dict[str, str]:
-    """Return what a part runs with: our settings, and the commands of this Python environment found first."""
+    """Return what a part runs with: our settings, Flower's, and this Python environment's commands found first."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     log_format = settings.log_format if settings.log_format != "auto" else "json"
-    return {**settings.environment(), "PATH": path, "FSM_LOG_FORMAT": log_format, "PYTHONUNBUFFERED": "1"}
+    flower = {name: value for name, value in os.environ.items() if name.startswith(FLOWER_PREFIX)}
+    return {**flower, **settings.environment(), "PATH": path, "FSM_LOG_FORMAT": log_format, "PYTHONUNBUFFERED": "1"}
 
 
 def parts_of(nodes: Iterable[str], settings: Settings, exporter_port: int, flower_port: int) -> list[Part]:
@@ -175,10 +177,23 @@ def parts_of(nodes: Iterable[str], settings: Settings, exporter_port: int, flowe
     parts += [Part(f"beat-{number}", (*celery, "beat"), 3) for number in (1, 2)]
     fsmctl = (sys.executable, "-c", "from supervisor.cli import main; main()")
     parts.append(Part("exporter", (*fsmctl, "exporter", "--port", str(exporter_port)), 3))
-    history = ("--persistent=True", f"--db={settings.data_dir / 'flower'}", "--max-tasks=5000")
-    address = ("--address=127.0.0.1", f"--port={flower_port}")
-    parts.append(Part("flower", (*celery, "flower", *address, *history), 3))
+    parts.append(Part("flower", (*celery, "flower", *_flower_options(settings, flower_port)), 3))
     return parts
+
+
+def _flower_options(settings: Settings, port: int) -> tuple[str, ...]:
+    """Return Flower's options: on loopback, with a history that outlives it (docs/flower.md)."""
+    return (
+        "--address=127.0.0.1",
+        f"--port={port}",
+        "--persistent=True",  # saved at its end, and while it runs:
+        f"--state-save-interval={_FLOWER_SAVES:.0f}",
+        f"--db={settings.data_dir / 'flower'}",
+        "--max-tasks=5000",
+        "--purge-offline-workers=86400",  # seconds: executors that were renamed or moved do not stay for ever
+        # an action's arguments and how it ended say more than what Flower shows by itself
+        "--tasks-columns=received,name,args,worker,state,result,runtime,kwargs",
+    )
 
 
 def redis_part(settings: Settings, port: int) -> tuple[Part, str]:

@@ -22,9 +22,12 @@ log = logger("supervisor.tasks")
 _trouble = Trouble(log, "tick.given_up", "Ticks are given up: the store takes nothing", "Ticks go on")
 
 
-@app.task(name=TICK)  # type: ignore[untyped-decorator]  # celery ships no types
+@app.task(name=TICK, send_events=False)  # type: ignore[untyped-decorator]  # celery ships no types
 def tick() -> None:
-    """Request a tick of every supervisor; each one's gate decides."""
+    """Request a tick of every supervisor; each one's gate decides.
+
+    Flower is told nothing of it: two ticks a second would push the actions out of its history within the hour.
+    """
     try:
         stepped = ticking.clock_was_set(runtime())
         for supervisor in ticking.supervisors(runtime()):

@@ -39,6 +39,7 @@ def test_a_claim_writes_the_lease_the_counter_and_the_event_once_and_returns_the
         params={},
         timeout=30.0,
         queue="actions.edge-1",
+        reason="test",
     )
     assert applied == Applied([message], {})
     assert plant.lease() == queued(plant, grant_of(message), claimed_at=NOW + 1, deadline=NOW + 31)

@@ -34,6 +34,7 @@ def test_a_start_runs_the_command_in_its_folder_with_its_environment_and_without
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FSM_REDIS_URL", "redis://:secret@somewhere")
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", "ann:secret")
     script = 'echo "$COLOUR in $PWD settings=$FSM_REDIS_URL"; exec sleep 300'
     component = yard.make(*sh(script), env={"COLOUR": "blue"})
     assert component.current() is None
@@ -41,7 +42,7 @@ def test_a_start_runs_the_command_in_its_folder_with_its_environment_and_without
     wait_for_line(component, f"blue in {yard.root} settings=")
     assert started == component.current() == Incarnation(started.pid, started.start_ticks, "c1")
     assert held(component.folder) == [started.pid]
-    assert environment({"A": "b"}).keys() & {"FSM_REDIS_URL"} == set()
+    assert environment({"A": "b"}).keys() & {"FSM_REDIS_URL", "FLOWER_BASIC_AUTH"} == set()
 
 
 def test_a_process_leads_a_session_and_group_of_its_own_under_its_holder(yard: Yard) -> None:

@@ -33,6 +33,7 @@ def message(number: int, **changes: Any) -> Message:
         "params": {"child_name": "broker", "failed_pid": number},
         "timeout": 60.0,
         "queue": "actions.edge-1",
+        "reason": "is down",
         **changes,
     }
     return Message(**fields)
@@ -78,7 +79,7 @@ def test_a_stock_worker_runs_them_with_their_arguments_id_name_and_limits(
         "shadow": "actions.restart_child",
         "timelimit": [65.0, 60.0],
         "argsrepr": "(flow-1)",
-        "kwargsrepr": '{"child_name": "broker", "failed_pid": 1}',
+        "kwargsrepr": '{"reason": "is down", "child_name": "broker", "failed_pid": 1}',
         "kwargs": {
             **lease,
             "worker_id": "flow-1",
@@ -93,7 +94,7 @@ def test_a_stock_worker_runs_them_with_their_arguments_id_name_and_limits(
         "shadow": "actions.start",
         "timelimit": [35.0, 30.0],
         "argsrepr": "(flow-2)",
-        "kwargsrepr": "{}",
+        "kwargsrepr": '{"reason": "is down"}',
         "kwargs": {**lease, "worker_id": "flow-2", "action": "start", "params": {}},
         "lease": {**lease, "worker_id": "flow-2", "action": "start", "action_id": "id-2"},
     }

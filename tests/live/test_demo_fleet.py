@@ -49,20 +49,6 @@ def test_s22_a_killed_flow_runs_again_by_an_action_told_from_claim_to_outcome(ru
     assert 'action_type="start",status="success",supervisor="plant-1",worker_id="line-1-temperature"' in metrics
 
 
-def test_s22_flower_shows_the_action_under_its_own_name(running: System) -> None:
-    def tasks() -> str:
-        request = f"http://127.0.0.1:{running.ports[2]}/tasks/datatable?draw=1&start=0&length=100&search[value]="
-        columns = "&columns[0][data]=name&order[0][column]=0&order[0][dir]=asc"
-        return urllib.request.urlopen(request + columns).read().decode()
-
-    pid = running.worker("line-2-vibration")["pid"]
-    os.kill(pid, signal.SIGKILL)
-    running.new_pid("line-2-vibration", pid, 20)
-
-    shown = wait_until(lambda: tasks() if "actions.start" in tasks() else "", "Flower to show actions.start", 20)
-    assert "line-2-vibration" in shown
-
-
 def test_a_killed_broker_opens_the_circuit_is_restarted_and_the_flows_go_on(running: System) -> None:
     pids = {flow: running.worker(flow)["pid"] for flow in FLOWS}
     broker = running.child("broker")["pid"]

@@ -19,6 +19,7 @@ from workers import holder
 from workers.model import Exit
 from workers.process.config import ProcessConfig
 
+FLOWER_PREFIX = "FLOWER_"  # of the environment variables that Flower reads
 _ANSWER_TIMEOUT = 5.0  # seconds for a holder to answer, beyond the stop_timeout where it has to wait for the process
 _CHANGE_TIMEOUT = 3.0  # seconds that a holder may have the lock and no socket: it has just started, or is just ending
 _SETTLE_LOOKS = 25  # times _CHANGE_POLL: half a second for a holder to write down an end
@@ -190,9 +191,10 @@ class ProcessComponent:
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a supervised process: ours without our own settings, then `extra`.
 
-    Our settings (`FSM_…`) hold the store's address with its password: no supervised process is given them.
+    Our settings (`FSM_…`) hold the store's address with its password, Flower's the passwords of people: no supervised
+    process is given them.
     """
-    ours = {key: value for key, value in os.environ.items() if not key.startswith("FSM_")}
+    ours = {key: value for key, value in os.environ.items() if not key.startswith(("FSM_", FLOWER_PREFIX))}
     return {**ours, **extra}
 
 
