@@ -241,7 +241,10 @@ def greeting(words: bytes) -> Handler:
     ("handle", "why"),
     [
         (broker(BROKER, echo=False), r"answered [0-9a-f]{24} to ApiVersions: that is no Kafka broker"),
-        (broker("002300000000"), "answered error 35 and 0 APIs to ApiVersions, expected error 0"),
+        (
+            broker("002300000001001200000004"),
+            "answered error 35 and 1 APIs to ApiVersions, expected error 0",
+        ),  # Kafka 3.9.1
         (broker("000000000000"), "answered error 0 and 0 APIs to ApiVersions, expected error 0"),
         (broker("000000000018"), "to ApiVersions: that is no Kafka broker"),
         (broker("", size=4), "answered 4 bytes to ApiVersions: that is no Kafka broker"),
