@@ -17,23 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
-from supervisor import probes
 from supervisor.attendant import write_heartbeat
 from supervisor.clock import skew_of
 from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import BadDocument, SupervisorError
 from supervisor.keys import POOL
 from supervisor.logs import WORKER, Trouble, configure, logger
+from supervisor.looks import see_child
 from supervisor.model import CLOCK_SKEW, HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
 from supervisor.readings import KEPT_ASIDE, Rejected, check, news, unknown
 from supervisor.rendezvous import observers, winner
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Index, decode
-from supervisor.targets import folder_of, managed, target_of
-from workers.drivers.process import settled_look
+from supervisor.targets import folder_of, target_of
 from workers.model import Desired, Identity, Observed
 from workers.target import WorkerType
 
@@ -361,30 +358,6 @@ class Collector:
             return
         for _, place, texts in self._runtime.store.read_worker(supervisor, [(item, POOL)]):
             self._guests[asked] = Placed(place, texts)
-
-
-async def see_child(spec: ChildSpec, folder: Path, previous: Seen | None, collected_at: float) -> ChildObserved:
-    """Look at a child: its process if known, then its check. Raises OSError or ValueError for a bad state.json."""
-    before = previous if isinstance(previous, ChildObserved) else None
-    seen = await settled_look(folder) if spec.process is not None else None
-    ended = seen.last_exit(collected_at) if seen is not None else None
-    other = await asyncio.to_thread(managed, spec, folder)
-    base = ChildObserved(
-        collected_at=collected_at,
-        started=seen is None or seen.pid is not None or (ended is not None and not ended.requested),
-        pid=seen.pid if seen else (other.pid if other else None),
-        start_ticks=seen.start_ticks if seen else (other.start_ticks if other else 0),
-        started_at=collected_at - seen.age if seen and seen.age is not None else None,
-        log=str(folder / "output.log") if seen else "",
-    )
-    failures = before.failures if before else 0
-    if seen is not None and seen.pid is None:
-        return msgspec.structs.replace(base, failures=failures + 1, error=ended.words() if ended else "not started")
-    try:
-        await probes.probe(spec)
-    except probes.CheckFailed as error:
-        return msgspec.structs.replace(base, failures=failures + 1, error=str(error))
-    return msgspec.structs.replace(base, passes=(before.passes if before else 0) + 1)
 
 
 def _stored(text: str | None, kind: WorkerType) -> Observed | None:

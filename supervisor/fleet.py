@@ -61,6 +61,8 @@ _USUAL_KIND: dict[str, CheckKind] = {
     "process": "process",
 }
 _USUAL_PATH = {"redpanda": "/v1/status/ready", "benthos": "/ping"}  # where these types answer
+MAX_TICK_TIMEOUT = 2.0  # seconds: the tick that looks at a child without a node holds a lease of 5 s
+_FROM_ANYWHERE = ("tcp", "http", "redis", "kafka")
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
 E = TypeVar("E", GroupTable, ChildTable, WorkerTable, RuleTable)
@@ -176,6 +178,8 @@ def config_id(config: msgspec.Struct) -> str:
 
 def _plain(value: object) -> object:
     """Return a value as a message shows it."""
+    if isinstance(value, tuple):  # a list in TOML
+        return list(value)
     return str(value) if isinstance(value, Duration) else value
 
 
@@ -297,11 +301,9 @@ class _Reader:
         if child.type == "supervisor":
             return self._another(number, label, child)
         if child.node is None:
-            raise FleetError(
-                f"{self.path}: [[children]] number {number + 1} ({label}): key 'node' is missing; "
-                "expected the node that looks at it"
-            )
-        self._node("children", number, label, child.node)
+            self._nodeless(number, label, child)
+        else:
+            self._node("children", number, label, child.node)
         if child.type == "process" and not child.command:
             raise self._fail(
                 "children", number, label, "command", [], "expected the command that this process child is"
@@ -315,7 +317,7 @@ class _Reader:
         return ChildSpec(
             name=child.name,
             type=child.type,
-            node=child.node,
+            node=child.node or "",
             check=self._check(number, label, child),
             process=process,
             service=self._path(child.service),
@@ -327,6 +329,20 @@ class _Reader:
             start_grace=float(child.start_grace),
             runbook=Runbook(url=child.runbook.url, steps=child.runbook.steps) if child.runbook else Runbook(),
         )
+
+    def _nodeless(self, number: int, label: str, child: ChildTable) -> None:
+        """Refuse what a child without a node cannot have: all that is on one host. Raises `FleetError`."""
+        kind = child.check.kind or _USUAL_KIND[child.type]
+        if kind not in _FROM_ANYWHERE:
+            expected = f"a check of kind {kind} needs the child's node; one of {', '.join(_FROM_ANYWHERE)} does not"
+            raise self._fail("children", number, label, "node", None, expected)
+        for key in ("command", "service", "pid_file"):
+            if getattr(child, key):
+                expected = "a child without a node has no such key: it is of one host"
+                raise self._fail("children", number, label, key, _plain(getattr(child, key)), expected)
+        if child.check.timeout > MAX_TICK_TIMEOUT:
+            expected = f"expected at most {MAX_TICK_TIMEOUT:g}s: the tick itself looks at a child without a node"
+            raise self._fail("children", number, label, "check.timeout", str(child.check.timeout), expected)
 
     def _another(self, number: int, label: str, child: ChildTable) -> ChildSpec:
         """Return a child that is another supervisor, which looks after itself. Raises `FleetError`."""

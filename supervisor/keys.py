@@ -87,7 +87,7 @@ class Keys:
         return self._key(place, "control", item)
 
     def observed(self, place: str, item: str) -> str:
-        """STRING Observed or ChildObserved; written by the place's collector alone; deleted by leave."""
+        """STRING Observed or ChildObserved; written by the place's collector (child without a node: the tick) alone."""
         return self._key(place, "observed", item)
 
     def status(self, place: str, item: str) -> str:
@@ -103,7 +103,7 @@ class Keys:
         return self._key(place, "node")
 
     def collector(self, place: str) -> str:
-        """STRING CollectorDocument: heartbeat of a node's collector; written by it (observe.lua). One per node."""
+        """STRING CollectorDocument: heartbeat of a collector, or of ticks that look; by observe.lua. One per node."""
         return self._key(place, "collector")
 
     def rejected(self, place: str) -> str:

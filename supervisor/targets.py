@@ -54,7 +54,7 @@ def component_of(runtime: Runtime, supervisor: str, place: str, item: str) -> Co
 
 def child_component(data_dir: Path, supervisor: str, spec: ChildSpec) -> Component:
     """Return what restarts a child. Raises `ActionError` for a child that nothing of ours restarts."""
-    folder = folder_of(data_dir, supervisor, spec.node, spec.id)
+    folder = folder_of(data_dir, supervisor, spec.node or POOL, spec.id)
     if spec.process is not None:
         return ProcessComponent(folder, spec.process, spec.config_id)
     component = _elsewhere(spec, folder)

@@ -18,6 +18,7 @@ from supervisor.circuit import Breaker, Recovery
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
 from supervisor.failures import Notice as WorkerNotice
 from supervisor.logs import INFRASTRUCTURE, WORKER, logger
+from supervisor.looks import look_at_nodeless
 from supervisor.model import HOLD_OFF, ChildSpec, Runbook
 from supervisor.plan import Plan, Step, Subject, is_limited, make_plan
 from supervisor.runbooks import runbook_of
@@ -230,7 +231,8 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
         log.warning("Nothing is claimed for a while", event_name="store.hold_off", **fields, **INFRASTRUCTURE)
     if gate.answer != "started":
         return None
-    world = load_world(runtime, supervisor, index, gate.now)
+    now = store.now() if look_at_nodeless(runtime, supervisor, index) else gate.now
+    world = load_world(runtime, supervisor, index, now)
     report = Tick(runtime, publish, supervisor, tick_id).run(world)
     store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode(), report.skips)
     return report

@@ -15,7 +15,7 @@ import pytest
 
 from actions.model import ActionContext, ActionError, Fenced
 from actions.restart_child import RestartChild
-from supervisor.collector import see_child
+from supervisor.looks import see_child
 from supervisor.model import Check
 from supervisor.targets import child_component, managed
 from tests.conftest import missing

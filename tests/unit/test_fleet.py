@@ -246,6 +246,21 @@ REFUSED: dict[str, tuple[str, str]] = {
         TOP + CHILD + 'check = { address = "h:1", timeout = "6s" }\n',
         "[[children]] number 1 (name 'b'), key check.timeout: value '6s': expected more than 0s and at most 5s",
     ),
+    "a check on its host of a child without a node": (
+        TOP + '[[children]]\nname = "b"\ntype = "tcp"\ncheck = { kind = "command", command = ["true"] }\n',
+        "[[children]] number 1 (name 'b'), key node: value None: a check of kind command needs the child's node; "
+        "one of tcp, http, redis, kafka does not",
+    ),
+    "a process of a child without a node": (
+        TOP + '[[children]]\nname = "b"\ntype = "redis"\ncommand = ["x"]\n' + CHECK,
+        "[[children]] number 1 (name 'b'), key command: value ['x']: a child without a node has no such key: "
+        "it is of one host",
+    ),
+    "a long check of a child without a node": (
+        TOP + '[[children]]\nname = "b"\ntype = "redis"\ncheck = { address = "h:1", timeout = "3s" }\n',
+        "[[children]] number 1 (name 'b'), key check.timeout: value '3s': expected at most 2s: the tick itself looks "
+        "at a child without a node",
+    ),
     "no failure allowed": (
         TOP + CHILD + 'check = { address = "h:1", failures = 0 }\n',
         "[[children]] number 1 (name 'b'), key check.failures: value 0: expected `int` >= 1",
