@@ -32,6 +32,9 @@ class SkipReason(StrEnum):
     HOLD_OFF = "hold_off"
 
 
+HELD_BACK = frozenset({SkipReason.RAMP, SkipReason.QUEUE_FULL, SkipReason.BUDGET})  # by limits that workers share
+
+
 class Skip(msgspec.Struct, frozen=True):
     """A worker for which nothing was done, and why."""
 

@@ -159,7 +159,8 @@ def settle(
     """Return the circuit after a plan has been made under it, and what to tell.
 
     `acted` are the workers that the plan lets act, `unsettled` those that act, want to or cannot; `waiting` tells
-    whether any waits because the circuit is half open, `held_back` whether any does because of the ramp.
+    whether any waits because the circuit is half open, `held_back` whether any does because of a limit that is shared:
+    the ramp goes on while a full queue, say, holds them back instead of it.
     """
     if breaker.state == "half_open":
         probes = {**breaker.probes, **dict.fromkeys(acted, True)}

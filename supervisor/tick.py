@@ -12,7 +12,7 @@ import msgspec
 from actions.restart_child import RestartChild
 from supervisor import breaker as breaking
 from supervisor import failures
-from supervisor.admission import Skip, SkipReason
+from supervisor.admission import HELD_BACK, Skip, SkipReason
 from supervisor.breaker import Decision, Notice, Said, Values
 from supervisor.circuit import Breaker, Recovery
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
@@ -249,7 +249,7 @@ def _settle(world: World, decision: Decision, plan: Plan) -> Decision:
         acted,
         {*acted, *(skip.worker_id for skip in plan.skips)},
         SkipReason.HALF_OPEN in reasons,
-        SkipReason.RAMP in reasons,
+        not HELD_BACK.isdisjoint(reasons),
         world.index.settings,
         world.now,
     )

@@ -15,7 +15,7 @@ from supervisor.keys import SUPERVISOR
 from supervisor.model import Incident
 from supervisor.tick import Report
 from tests.factories import make_child
-from tests.integration.plant import NAME, NODE, Plant, grant_of, worker
+from tests.integration.plant import NAME, NODE, Plant, grant_of, put, worker
 
 CHILD = "child/broker"
 
@@ -394,3 +394,18 @@ def test_s20_what_concerns_infrastructure_and_what_concerns_one_worker_can_be_to
     assert {scope for name, scope, _ in scopes if name.startswith(("circuit.", "infrastructure."))} == {
         "infrastructure"
     }
+
+
+def test_a_ramp_goes_on_while_a_full_queue_holds_workers_back_instead_of_it(bare_plant: Plant) -> None:
+    plant, flows = bare_plant, [f"flow-{number}" for number in range(6)]
+    plant.apply_fleet(*(worker(flow) for flow in flows), recovery_rate=100.0)
+    plant.heartbeat(slots=1)  # two may be queued
+    plant.observe({flow: plant.down() for flow in flows})
+    plant.must_tick()  # they are to start
+    put(plant, plant.keys.circuit, Breaker(generation=3, closed_at=plant.clock.now(), ramp_at=plant.clock.now()))
+    report, messages = plant.must_tick()
+    assert (len(messages), report.skips) == (2, {"queue_full": 4})
+    assert plant.store.breaker(NAME).ramp_at > 0
+    plant.heartbeat(slots=5)
+    plant.must_tick()
+    assert plant.store.breaker(NAME).ramp_at == 0.0
