@@ -9,7 +9,7 @@ PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,worker
 	supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
 	supervisor/metrics.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py
 
-.PHONY: help run test test-all test-faults soak mutation lint format diagrams check-lock lock clean
+.PHONY: help run test test-all test-faults soak mutation lint format diagrams dashboard check-lock lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,11 +57,12 @@ soak: $(VENV)/.dev ## Random faults for MINUTES (20), by a seed (FAULTS_SEED)
 mutation: $(VENV)/.dev ## See that a fault test fails without the fence, and without the gate after an action's end
 	$(BIN)/python -m tests.faults.mutate
 
-lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs
+lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs and dashboard
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python compose/grafana/dashboards/build.py --check
 	$(BIN)/python -m tests.diagrams --check
 
 format: $(VENV)/.dev ## Format the code
@@ -70,6 +71,9 @@ format: $(VENV)/.dev ## Format the code
 
 diagrams: $(VENV)/.dev ## Write docs/state-machines.md from the tables
 	$(BIN)/python -m tests.diagrams
+
+dashboard: $(VENV)/.dev ## Write compose/grafana/dashboards/supervisor.json from build.py beside it
+	$(BIN)/python compose/grafana/dashboards/build.py
 
 check-lock: ## See that requirements.lock alone is enough to run every part
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from tests.conftest import missing
 ROOT = Path(__file__).parent.parent
 PROMETHEUS = ROOT / "compose" / "prometheus"
 ALERTMANAGER = ROOT / "compose" / "alertmanager" / "alertmanager.yml"
+DASHBOARD = ROOT / "compose" / "grafana" / "dashboards" / "supervisor.json"
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 # What the exporter is about to export; empty once it does.
@@ -95,3 +97,12 @@ def anchors(page: Path) -> frozenset[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return frozenset(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
+
+
+def expressions(**chosen: str) -> dict[str, str]:
+    """Return every expression of the dashboard by its panel and letter, with the variables `chosen` put in."""
+    dashboard = json.loads(DASHBOARD.read_text())
+    found = {note["name"]: note["expr"] for note in dashboard["annotations"]["list"]}
+    for panel in dashboard["panels"]:
+        found |= {f"{panel['title']} {target['refId']}": target["expr"] for target in panel.get("targets", ())}
+    return {name: re.sub(r"\$(\w+)", lambda used: chosen[used[1]], text) for name, text in found.items()}
