@@ -94,11 +94,12 @@ def _publish_one(app: Any, producer: Any, task_name: str, message: Message) -> N
     lease = {
         name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "action_id", "token")
     }
+    traced = {"traceparent": message.traceparent} if message.traceparent else {}
     producer.publish(
         task.body,
         exchange="",
         routing_key=message.queue,
-        headers={**task.headers, "fsm_lease": lease},
+        headers={**task.headers, "fsm_lease": lease, **traced},
         serializer="json",
         retry=False,
         delivery_mode=2,

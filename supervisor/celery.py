@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 import warnings
@@ -10,7 +11,7 @@ from typing import Any
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.platforms import SecurityWarning
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_process_shutdown
 
 from supervisor.broker import BrokerConnection, CeleryPublisher
 from supervisor.dispatch import Publish
@@ -18,6 +19,7 @@ from supervisor.errors import SupervisorError
 from supervisor.logs import configure
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
+from supervisor.traces import check, make_traces
 
 EXECUTE = "supervisor.execute"
 TICK = "supervisor.tick"
@@ -27,6 +29,7 @@ def _settings() -> Settings:
     """Read the settings; a bad one ends any Celery command with its sentence instead of a traceback."""
     try:
         settings = Settings.from_env()
+        check(settings.traces)
     except SupervisorError as error:
         sys.exit(f"error: {error}")
     if not settings.redis_url:
@@ -58,7 +61,14 @@ def _configure_logs(**_: Any) -> None:
 @functools.cache
 def runtime() -> Runtime:
     """Return this process' runtime; made on first use, so that each pool process has connections of its own."""
-    return make_runtime(settings)
+    return dataclasses.replace(make_runtime(settings), traces=make_traces(settings.traces, settings.namespace))
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # celery ships no types
+def _end_traces(**_: Any) -> None:
+    """Let a pool process that ends send its last spans."""
+    if runtime.cache_info().currsize:
+        runtime().traces.end()
 
 
 @functools.cache

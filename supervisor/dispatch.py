@@ -20,6 +20,7 @@ from supervisor.errors import SupervisorError
 from supervisor.keys import INCIDENTS_CAP, POOL, SUPERVISOR, queue_of
 from supervisor.model import QUEUED_TTL, TICK_LEASE, Incident
 from supervisor.store import Store, encode
+from supervisor.traces import trace_id_of
 from workers.model import Status
 
 BATCH = 500  # items per script call and per pipeline
@@ -73,7 +74,7 @@ class Circuit:
 class Message:
     """An action on its way to an executor. It names what to run and under which lease; commands never travel.
 
-    `reason` is for people who look at the message, as in Flower.
+    `reason` is for people who look at the message, as in Flower; `traceparent` names the tick's span, if traced.
     """
 
     supervisor: str
@@ -86,6 +87,7 @@ class Message:
     timeout: float
     queue: str
     reason: str = ""
+    traceparent: str = ""
 
 
 class PublishFailed(SupervisorError):
@@ -108,12 +110,17 @@ class Applied:
     late: bool = False
 
 
-def apply(store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item]) -> Applied:
-    """Write a plan in batches, the circuit with the first. Return the claims that were granted, not yet published."""
+def apply(
+    store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item], traceparent: str = ""
+) -> Applied:
+    """Write a plan in batches, the circuit with the first. Return the claims that were granted, not yet published.
+
+    `traceparent` names the span of what claims, if it is traced: what is claimed is told under its trace.
+    """
     done = Applied([], {})
     for first in range(0, max(1, len(items)), BATCH):
         part = items[first : first + BATCH]
-        answer = _apply_batch(store, supervisor, tick_id, circuit, part)
+        answer = _apply_batch(store, supervisor, tick_id, circuit, part, trace_id_of(traceparent))
         if answer[0] != "applied":
             return Applied(done.messages, {**done.refused, **{item.id: answer[0] for item in part}}, late=True)
         for item, token in zip(part, answer[1:], strict=True):
@@ -122,13 +129,15 @@ def apply(store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: 
             if token.startswith("refused:"):
                 done.refused[item.id] = token
             else:
-                done.messages.append(_message(supervisor, item, item.claim, token))
+                done.messages.append(_message(supervisor, item, item.claim, token, traceparent))
         generation = circuit.breaker.generation if circuit.breaker else circuit.generation
         circuit = Circuit(generation)
     return done
 
 
-def _apply_batch(store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item]) -> list[str]:
+def _apply_batch(
+    store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item], trace_id: str
+) -> list[str]:
     keys = store.keys(supervisor)
     names = [keys.tick, keys.circuit, keys.generations, keys.counters(SUPERVISOR), keys.events(SUPERVISOR)]
     names.append(keys.incidents)
@@ -145,7 +154,7 @@ def _apply_batch(store: Store, supervisor: str, tick_id: str, circuit: Circuit, 
         "circuit_generation": circuit.generation,
         "counters": list(circuit.counters),
         "events": list(circuit.events),
-        "items": [_item(item) for item in items],
+        "items": [_item(item, trace_id) for item in items],
     }
     if circuit.breaker is not None:
         batch["circuit"] = encode(circuit.breaker)
@@ -155,7 +164,7 @@ def _apply_batch(store: Store, supervisor: str, tick_id: str, circuit: Circuit, 
     return answer
 
 
-def _item(item: Item) -> dict[str, object]:
+def _item(item: Item, trace_id: str) -> dict[str, object]:
     """Return an item as apply.lua reads it."""
     plain: dict[str, object] = {"id": item.id}
     if item.status is not None:
@@ -178,11 +187,13 @@ def _item(item: Item) -> dict[str, object]:
             "failures": claim.failures,
             "kills": claim.kills,
         }
+        if trace_id:
+            lease["trace_id"] = trace_id
         plain["claim"] = {"token": claim.last_token, "generation": claim.generation, "ttl": QUEUED_TTL, "lease": lease}
     return plain
 
 
-def _message(supervisor: str, item: Item, claim: Claim, token: str) -> Message:
+def _message(supervisor: str, item: Item, claim: Claim, token: str, traceparent: str) -> Message:
     action = claim.action
     return Message(
         supervisor=supervisor,
@@ -195,4 +206,5 @@ def _message(supervisor: str, item: Item, claim: Claim, token: str) -> Message:
         timeout=action.timeout,
         queue=queue_of(POOL if action.runs_on == "pool" else item.place),
         reason=claim.reason,
+        traceparent=traceparent,
     )

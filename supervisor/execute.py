@@ -21,6 +21,7 @@ log = logger("supervisor.execute")
 T = TypeVar("T")
 _RETRY = 0.2  # seconds before the first repetition of a call that Redis did not answer
 _RETRY_CAP = 1.0  # seconds
+_WRONG = (Outcome.ERROR, Outcome.TIMEOUT)  # outcomes that tell of a fault, beside what was cancelled or came too late
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,22 @@ class _End:
     fence: int = 0
 
 
-def run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool) -> Outcome:
-    """Run the action of `grant` and return how it ended; a message without a valid lease is discarded."""
+def run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool, traceparent: str = "") -> Outcome:
+    """Run the action of `grant` and return how it ended; a message without a valid lease is discarded.
+
+    `traceparent` names the span of what claimed it, if that was traced.
+    """
+    with runtime.traces.span(f"actions.{grant.action}", traceparent) as span:
+        span.set(supervisor=grant.supervisor, worker_id=grant.worker_id, place=grant.place, executor=pool.executor)
+        end = _run(runtime, grant, params, pool)
+        span.set(action_id=grant.action_id, token=grant.token, outcome=end.outcome.value, detail=end.detail)
+        if end.outcome in _WRONG:
+            span.failed(end.detail)
+    return end.outcome
+
+
+def _run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool) -> _End:
+    """Begin, run and end."""
     fields = {
         "worker_id": grant.worker_id,
         "action_type": grant.action,
@@ -58,7 +73,7 @@ def run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool
     refused = _begin(runtime, grant, pool)
     if refused is not None:
         log.warning("Action discarded", event_name="action.discarded", reason=refused, **fields, **WORKER)
-        return Outcome.DISCARDED
+        return _End(Outcome.DISCARDED, refused)
     started = runtime.clock.monotonic()
     end = _execute(runtime, grant, params, pool)
     written = _end(runtime, grant, pool, end)
@@ -73,7 +88,7 @@ def run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool
         written=written,
         **fields,
     )
-    return end.outcome
+    return end
 
 
 def _begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:

@@ -22,14 +22,14 @@ WORKER = {"error_scope": "worker", "impact": "single_worker"}
 
 
 class SaidOnce(logging.Filter):
-    """Lets Celery and kombu say a thing at first, and again every 30 s with how often it has happened since.
+    """Lets Celery, kombu and OpenTelemetry say a thing at first, and again every 30 s with how often it happened since.
 
-    They say each try to reach a broker that is away; with a traceback, which says no more than the error itself.
+    They say each try to reach what is away; with a traceback, which says no more than the error itself.
     """
 
     _EVERY = 30.0  # seconds
     _MOST = 1000  # messages to remember
-    _THEIRS = ("celery.", "kombu.")
+    _THEIRS = ("celery.", "kombu.", "opentelemetry.")
 
     def __init__(self, monotonic: Callable[[], float] | None = None) -> None:
         """Take the time from `monotonic`, in seconds; by default the real one."""

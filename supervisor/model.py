@@ -214,7 +214,8 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     worker. `deadline` of a free lease is when its action was over: its end, or for a lost one the deadline it missed,
     which is before `ended_at`, when that was found. `cancel` says why a running action has been asked to give up.
     `waiting` holds the runners that may not begin it before the end of a hold-off. `fence` is a larger token that an
-    effect met where Redis had forgotten it: the next claim's is larger still.
+    effect met where Redis had forgotten it: the next claim's is larger still. `trace_id` is of the claim,
+    if traced.
     """
 
     worker_id: str
@@ -237,6 +238,7 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     cancel: str = ""
     waiting: dict[str, bool] = {}
     fence: str = ""
+    trace_id: str = ""
 
     @property
     def in_progress(self) -> bool:

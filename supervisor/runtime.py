@@ -17,6 +17,7 @@ from supervisor.mirror import Mirror
 from supervisor.rules import Rule
 from supervisor.settings import Settings
 from supervisor.store import Store
+from supervisor.traces import OFF, Traces
 from workers.registry import WorkerRegistry
 
 
@@ -34,6 +35,7 @@ class Runtime:
     steps: StepWatch
     rules: tuple[Rule, ...] = ()
     hooks: Hooks = field(default_factory=Hooks)
+    traces: Traces = OFF
 
 
 def make_runtime(settings: Settings, store: Store | None = None, clock: Clock | None = None) -> Runtime:

@@ -28,6 +28,7 @@ class Settings:
     pulse: float
     slots: int
     drain_timeout: float
+    traces: str = "off"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> Settings:
@@ -45,6 +46,7 @@ class Settings:
             pulse=_number(env, "FSM_PULSE", 1.0, 0.05, 60.0),
             slots=_whole(env, "FSM_SLOTS", 5, 1, 256),
             drain_timeout=_number(env, "FSM_DRAIN_TIMEOUT", 5.0, 0.0, 600.0),
+            traces=_one_of(env, "FSM_TRACES", ("off", "otlp")),
         )
 
     @property
@@ -62,6 +64,7 @@ class Settings:
             "FSM_PULSE": str(self.pulse),
             "FSM_SLOTS": str(self.slots),
             "FSM_DRAIN_TIMEOUT": str(self.drain_timeout),
+            "FSM_TRACES": self.traces,
         }
 
 

@@ -70,4 +70,5 @@ def execute(self: Any, **message: object) -> str:
     grant = Grant(order.supervisor, order.place, order.worker_id, order.action, self.request.id, order.token)
     runner = runner_of(os.getpid())
     pool = execution.Pool(self.request.hostname, runner, SoftTimeLimitExceeded, cancellable)
-    return execution.run(runtime(), grant, order.params, pool).value
+    traceparent = str(self.request.get("traceparent") or "")
+    return execution.run(runtime(), grant, order.params, pool, traceparent).value

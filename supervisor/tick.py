@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import msgspec
@@ -24,6 +25,7 @@ from supervisor.plan import Plan, Step, Subject, is_limited, make_plan
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
 from supervisor.store import Index
+from supervisor.traces import OFF, Span
 from supervisor.view import Child, World, load_world, under
 
 log = logger("supervisor.tick")
@@ -47,12 +49,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Tick:
-    """One tick of one supervisor."""
+    """One tick of one supervisor; `started` by this host's clock, in epoch seconds."""
 
     runtime: Runtime
     publish: Publish
     supervisor: str
     id: str
+    started: float
 
     def run(self, world: World) -> Report:
         """Decide and apply on a loaded world."""
@@ -62,15 +65,24 @@ class Tick:
         plan = Plan((), ()) if opened else make_plan(under(world.view, decision.breaker, world.now), world.now)
         decision = _settle(world, decision, plan)
         restarts = self._restarts(world, decision)
-        applied = self._apply(world, decision, [*restarts, *(_item(step) for step in plan.steps if not step.leave)])
-        self._publish(applied)
-        if not applied.late:
-            self._tell(decision, world)
-            self._call(decision, world)
-            self._tell_unreadable(world)
-            self._let_leave(plan)
-            self._tell_plan(plan, applied)
+        items = [*restarts, *(_item(step) for step in plan.steps if not step.leave)]
+        with self._span(items) as span:
+            applied = self._apply(world, decision, items, span.traceparent)
+            self._publish(applied)
+            if not applied.late:
+                self._tell(decision, world)
+                self._call(decision, world)
+                self._tell_unreadable(world)
+                self._let_leave(plan)
+                self._tell_plan(plan, applied)
+            span.set(supervisor=self.supervisor, tick_id=self.id)
+            span.set(claimed=len(applied.messages), refused=len(applied.refused))
         return self._report(world, decision, plan, applied, bool(restarts))
+
+    def _span(self, items: Sequence[Item]) -> AbstractContextManager[Span]:
+        """Open the span of a tick that acts, which began with the tick; the others are not traced."""
+        traces = self.runtime.traces if any(item.claim is not None for item in items) else OFF
+        return traces.span("tick", started=self.started)
 
     def _reap(self, world: World) -> None:
         """Free the leases past their deadline, but in a hold-off; their workers are planned for by the next tick."""
@@ -112,13 +124,13 @@ class Tick:
                 items.append(_restart(child))
         return items
 
-    def _apply(self, world: World, decision: Decision, items: Sequence[Item]) -> Applied:
+    def _apply(self, world: World, decision: Decision, items: Sequence[Item], traceparent: str) -> Applied:
         changed = decision.breaker if decision.breaker != world.breaker else None
         events = [_event(said, decision.breaker) for said in decision.said if said.notice in _KEPT]
         counters = [(_COUNTED[said.notice], 1) for said in decision.said if said.notice in _COUNTED]
         incident = breaking.incident_of(world.breaker, decision.breaker)
         circuit = Circuit(world.breaker.generation, changed, counters, events, incident)
-        return apply(self.runtime.store, self.supervisor, self.id, circuit, items)
+        return apply(self.runtime.store, self.supervisor, self.id, circuit, items, traceparent)
 
     def _publish(self, applied: Applied) -> None:
         """Send what was granted, also when a later batch came too late. What is lost here reaches its deadline."""
@@ -223,7 +235,7 @@ def _index(runtime: Runtime, supervisor: str) -> Index | None:
 
 
 def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index, stepped: bool) -> Report | None:
-    store, tick_id = runtime.store, str(uuid.uuid4())
+    store, tick_id, started = runtime.store, str(uuid.uuid4()), runtime.clock.now()
     mirrored = runtime.mirror.revision(supervisor) > 0
     gate = store.begin_tick(supervisor, index, tick_id, mirrored, stepped)
     if gate.held_off:
@@ -233,7 +245,7 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
         return None
     now = store.now() if look_at_nodeless(runtime, supervisor, index) else gate.now
     world = load_world(runtime, supervisor, index, now)
-    report = Tick(runtime, publish, supervisor, tick_id).run(world)
+    report = Tick(runtime, publish, supervisor, tick_id, started).run(world)
     store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode(), report.skips)
     return report
 

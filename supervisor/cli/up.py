@@ -26,6 +26,7 @@ from supervisor.fleet import Fleet, read_fleets
 from supervisor.launch import Part, Runner
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import URL_FILE, Settings, has_own_redis
+from supervisor.traces import check
 from supervisor.view import load_world
 from workers.registry import built_in
 
@@ -52,6 +53,7 @@ class Up:
 
     def __init__(self, settings: Settings, path: Path, ports: Ports) -> None:
         """Check everything that can be checked before anything is started. Raises `SupervisorError`."""
+        check(settings.traces)
         self.private = not has_own_redis()
         self.path = path
         self.ports = ports

@@ -53,8 +53,8 @@ local function claim(keys, id, wanted)
   claimed.deadline = now + wanted.ttl
   save(keys[1], claimed)
   count(keys[3], 'supervisor_actions_enqueued_total|' .. id .. '|' .. claimed.action)
-  event(keys[4], {'event', 'action.claimed', 'worker_id', id, 'action', claimed.action,
-    'action_id', claimed.action_id, 'token', claimed.token, 'reason', claimed.reason})
+  event(keys[4], traced(claimed, {'event', 'action.claimed', 'worker_id', id, 'action', claimed.action,
+    'action_id', claimed.action_id, 'token', claimed.token, 'reason', claimed.reason}))
   return claimed.token
 end
 

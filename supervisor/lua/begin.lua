@@ -37,7 +37,7 @@ lease.runner = ARGV[5]
 lease.executor = ARGV[6]
 lease.deadline = now + tonumber(ARGV[7])
 save(KEYS[1], lease)
-event(KEYS[3], {'event', 'action.begun', 'worker_id', lease.worker_id, 'action', lease.action,
+event(KEYS[3], traced(lease, {'event', 'action.begun', 'worker_id', lease.worker_id, 'action', lease.action,
   'action_id', lease.action_id, 'token', lease.token, 'executor', ARGV[6],
-  'queue_wait', string.format('%.3f', math.max(0, now - lease.claimed_at))})
+  'queue_wait', string.format('%.3f', math.max(0, now - lease.claimed_at))}))
 return {'begun', tostring(now)}

@@ -75,6 +75,15 @@ local function ask(asks, wake, id)
   redis.call('SET', wake, '1', 'EX', 60)
 end
 
+-- What is told of an action, with the id of its trace if it is traced.
+local function traced(lease, fields)
+  if (lease.trace_id or '') ~= '' then
+    fields[#fields + 1] = 'trace_id'
+    fields[#fields + 1] = lease.trace_id
+  end
+  return fields
+end
+
 -- Count an ended action, tell it, and free its lease. Used by end.lua, reap.lua and for cancelling.
 -- keys: lease, counters, events, asks, wake; killed: the action's pool process died of it
 local function free(keys, lease, now, outcome, detail, killed)
@@ -95,9 +104,9 @@ local function free(keys, lease, now, outcome, detail, killed)
   if lease.begun_at then
     observe(keys[2], 'supervisor_action_duration_seconds', labels, duration, {0.1, 0.5, 1, 5, 10, 30, 60})
   end
-  event(keys[3], {'event', 'action.ended', 'worker_id', lease.worker_id, 'action', lease.action,
+  event(keys[3], traced(lease, {'event', 'action.ended', 'worker_id', lease.worker_id, 'action', lease.action,
     'action_id', lease.action_id, 'token', lease.token, 'outcome', outcome, 'detail', detail,
-    'duration', string.format('%.3f', duration)})
+    'duration', string.format('%.3f', duration)}))
   ask(keys[4], keys[5], lease.worker_id)
   return duration
 end
@@ -112,8 +121,8 @@ local function ask_to_cancel(keys, lease, now, reason)
   if (lease.cancel or '') == '' then
     lease.cancel = reason
     save(keys[1], lease)
-    event(keys[3], {'event', 'action.cancel_asked', 'worker_id', lease.worker_id, 'action', lease.action,
-      'action_id', lease.action_id, 'token', lease.token, 'reason', reason})
+    event(keys[3], traced(lease, {'event', 'action.cancel_asked', 'worker_id', lease.worker_id, 'action', lease.action,
+      'action_id', lease.action_id, 'token', lease.token, 'reason', reason}))
   end
   return 'asked'
 end

@@ -21,6 +21,7 @@ def test_without_any_variable_the_defaults_hold(monkeypatch: pytest.MonkeyPatch,
         pulse=1.0,
         slots=5,
         drain_timeout=5.0,
+        traces="off",
     )
 
 
@@ -34,6 +35,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "FSM_PULSE": "0.25",
         "FSM_SLOTS": "8",
         "FSM_DRAIN_TIMEOUT": "2.5",
+        "FSM_TRACES": "otlp",
     }
     assert Settings.from_env(environ) == Settings(
         redis_url="redis://10.0.0.1:6379/3",
@@ -44,6 +46,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         pulse=0.25,
         slots=8,
         drain_timeout=2.5,
+        traces="otlp",
     )
 
 
