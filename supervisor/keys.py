@@ -66,6 +66,11 @@ class Keys:
         return self._key(SUPERVISOR, "incidents")
 
     @property
+    def mismatches(self) -> str:
+        """HASH id → since when ticks find a worker not as desired; written by finish.lua; read by the exporter."""
+        return self._key(SUPERVISOR, "mismatches")
+
+    @property
     def revision(self) -> str:
         """STRING microseconds: grows with every change of what people wish for; guards the disk mirror. One."""
         return self._key(SUPERVISOR, "revision")

@@ -18,7 +18,7 @@ from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishF
 from supervisor.failures import Notice as WorkerNotice
 from supervisor.logs import INFRASTRUCTURE, WORKER, logger
 from supervisor.model import HOLD_OFF, ChildSpec, Runbook
-from supervisor.plan import Plan, Step, Subject, is_limited, make_plan
+from supervisor.plan import Plan, Step, Subject, is_as_desired, is_limited, make_plan
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
 from supervisor.store import Index
@@ -26,6 +26,7 @@ from supervisor.view import Child, World, load_world, under
 
 log = logger("supervisor.tick")
 _QUARANTINES = "supervisor_quarantines_total|"
+_TRANSITIONS = "supervisor_circuit_transitions_total|"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +114,7 @@ class Tick:
     def _apply(self, world: World, decision: Decision, items: Sequence[Item]) -> Applied:
         changed = decision.breaker if decision.breaker != world.breaker else None
         events = [_event(said, decision.breaker) for said in decision.said if said.notice in _KEPT]
-        counters = [(_COUNTED[said.notice], 1) for said in decision.said if said.notice in _COUNTED]
+        counters = [(field, 1) for said in decision.said for field in _COUNTED.get(said.notice, ())]
         incident = breaking.incident_of(world.breaker, decision.breaker)
         circuit = Circuit(world.breaker.generation, changed, counters, events, incident)
         return apply(self.runtime.store, self.supervisor, self.id, circuit, items)
@@ -231,7 +232,8 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
         return None
     world = load_world(runtime, supervisor, index, gate.now)
     report = Tick(runtime, publish, supervisor, tick_id).run(world)
-    store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode(), report.skips)
+    mismatches = [subject.id for subject in world.view.subjects if not is_as_desired(subject)]
+    store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode(), report.skips, mismatches)
     return report
 
 
@@ -328,9 +330,11 @@ def _flat(fields: dict[str, object]) -> tuple[str, ...]:
 
 _KEPT = frozenset(Notice) - {Notice.CHECK_FAILED, Notice.HEARTBEAT}
 _COUNTED = {
-    Notice.CHECK_FAILED: "supervisor_infrastructure_check_failures_total",
-    Notice.CLOSED: "supervisor_circuit_breaker_recoveries_total",
-    Notice.ESCALATED: "supervisor_escalations_total",
+    Notice.CHECK_FAILED: ("supervisor_infrastructure_check_failures_total",),
+    Notice.OPENED: (f"{_TRANSITIONS}open",),
+    Notice.HALF_OPENED: (f"{_TRANSITIONS}half_open",),
+    Notice.CLOSED: (f"{_TRANSITIONS}closed", "supervisor_circuit_breaker_recoveries_total"),
+    Notice.ESCALATED: ("supervisor_escalations_total",),
 }
 _EVENTS = {
     Notice.OPENED: "circuit.opened",
