@@ -29,7 +29,7 @@ BATCH = 500  # items per script call and per pipeline
 class Claim:
     """A wish to run an action for a worker or child, with what it was decided on.
 
-    `failures` and `kills` are what the new lease counts on from.
+    `failures` and `kills` are what the new lease counts on from. `counted_as` labels its metrics instead of the id.
     """
 
     action: Action
@@ -39,6 +39,7 @@ class Claim:
     action_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     failures: int = 0
     kills: int = 0
+    counted_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def _item(item: Item) -> dict[str, object]:
             "timeout": claim.action.timeout,
             "failures": claim.failures,
             "kills": claim.kills,
+            **({"counted_as": claim.counted_as} if claim.counted_as else {}),
         }
         plain["claim"] = {"token": claim.last_token, "generation": claim.generation, "ttl": QUEUED_TTL, "lease": lease}
     return plain

@@ -18,7 +18,8 @@ from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument
 from supervisor.gauges import Sample, of_world
 from supervisor.logs import logger
-from supervisor.metrics import COUNTERS, GAUGES, HISTOGRAMS, Counter, Gauge, Histogram
+from supervisor.metrics import COUNTERS, GAUGES, HISTOGRAMS, Counter, Gauge, Histogram, is_of_worker, label_for
+from supervisor.model import WorkerLabel
 from supervisor.runtime import Runtime
 from supervisor.store import Memory
 from supervisor.view import load_world
@@ -31,9 +32,13 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 @dataclass(frozen=True)
 class Scraped:
-    """What one scrape reads of one supervisor: its gauges, and its counters by metric name as (labels, value)."""
+    """What one scrape reads of one supervisor: its gauges, and its counters by metric name as (labels, value).
+
+    `worker_label` is what its workers' series are labelled with.
+    """
 
     supervisor: str
+    worker_label: WorkerLabel
     gauges: tuple[Sample, ...]
     counted: Mapping[str, Sequence[tuple[tuple[str, ...], float]]]
 
@@ -74,7 +79,8 @@ class StoreCollector(Collector):
             except BadDocument as error:
                 log.warning("Supervisor left out of this scrape", event_name="exporter.bad_document", error=str(error))
                 continue
-            yield Scraped(name, gauges, _by_name(store.counters(name, index.places_used)))
+            label = index.settings.worker_label
+            yield Scraped(name, label, gauges, _by_name(store.counters(name, index.places_used), label))
 
     def ready(self) -> str | None:
         """Return None when Redis answers and every supervisor ticks, else why not."""
@@ -94,11 +100,18 @@ class StoreCollector(Collector):
         return None
 
 
-def _by_name(counters: Mapping[str, float]) -> dict[str, list[tuple[tuple[str, ...], float]]]:
+def _by_name(
+    counters: Mapping[str, float], worker_label: WorkerLabel
+) -> dict[str, list[tuple[tuple[str, ...], float]]]:
     """Return the fields of counters by the metric that they are of, sorted by their labels."""
     found: dict[str, list[tuple[tuple[str, ...], float]]] = {}
     for field, value in sorted(counters.items()):
         name, *labels = field.split("|")
+        if is_of_worker(field):
+            shown = label_for(worker_label, labels[0])
+            if shown is None:
+                continue
+            labels[0] = shown
         found.setdefault(name, []).append((tuple(labels), value))
     return found
 
@@ -131,25 +144,34 @@ def _at_start(metric: Counter | Histogram) -> list[tuple[str, ...]]:
 
 
 def _counter(counter: Counter, scraped: Iterable[Scraped]) -> Metric:
-    labels = ["supervisor", *counter.labels]
-    family = CounterMetricFamily(counter.name.removesuffix("_total"), counter.help, labels=labels)
+    name = counter.name.removesuffix("_total")
+    whole = CounterMetricFamily(name, counter.help, labels=[])
     for one in scraped:
+        family = CounterMetricFamily(name, counter.help, labels=_labels(counter, one))
         values = {**dict.fromkeys(_at_start(counter), 0.0), **dict(one.counted.get(counter.name, ()))}
         for series, value in values.items():
             family.add_metric([one.supervisor, *series], value)
-    return family
+        whole.samples += family.samples
+    return whole
+
+
+def _labels(metric: Counter | Histogram, one: Scraped) -> list[str]:
+    """Return the names of a metric's labels at one supervisor."""
+    return ["supervisor", *(one.worker_label if label == "worker_id" else label for label in metric.labels)]
 
 
 def _histogram(histogram: Histogram, scraped: Iterable[Scraped]) -> Metric:
-    family = HistogramMetricFamily(histogram.name, histogram.help, labels=["supervisor", *histogram.labels])
+    whole = HistogramMetricFamily(histogram.name, histogram.help, labels=[])
     for one in scraped:
+        family = HistogramMetricFamily(histogram.name, histogram.help, labels=_labels(histogram, one))
         counts, sums, buckets = (dict(one.counted.get(f"{histogram.name}_{part}", ())) for part in _PARTS)
         for series in {**dict.fromkeys(_at_start(histogram)), **counts}:
             bounds = [f"{bound:g}" for bound in histogram.buckets]
             steps = [(bound, buckets.get((*series, bound), 0.0)) for bound in bounds]
             count = counts.get(series, 0.0)
             family.add_metric([one.supervisor, *series], [*steps, ("+Inf", count)], sums.get(series, 0.0))
-    return family
+        whole.samples += family.samples
+    return whole
 
 
 class _Server(ThreadingMixIn, WSGIServer):

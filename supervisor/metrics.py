@@ -12,6 +12,7 @@ from typing import get_args
 import actions.registry
 from supervisor.admission import SkipReason
 from supervisor.breaker import State
+from supervisor.model import WorkerLabel
 
 REFUSALS = ("hold_off", "full", "in_progress", "token", "generation", "circuit")  # of apply.lua
 DISCARDS = (
@@ -150,13 +151,26 @@ HISTOGRAMS = (
     ),
 )
 
+_TYPE = "type/"  # begins the label of what is counted by type; no worker's id holds a slash but a child's
+_CHILD = "child"  # the type that actions for children are counted under
 _OF_WORKERS = frozenset(
     [counter.name for counter in COUNTERS if "worker_id" in counter.labels]
     + [f"{one.name}_{part}" for one in HISTOGRAMS if "worker_id" in one.labels for part in ("bucket", "count", "sum")]
 )
 
 
-def is_of_worker(field: str, worker_id: str) -> bool:
-    """Tell whether a field of the counters belongs to a worker: its first label is always `worker_id`."""
+def is_of_worker(field: str, worker_id: str = "") -> bool:
+    """Tell whether a field of the counters, by its first label, is of that worker or child; without an id, of any."""
     name, _, labels = field.partition("|")
-    return name in _OF_WORKERS and labels.split("|")[0] == worker_id
+    return name in _OF_WORKERS and worker_id in ("", labels.split("|")[0])
+
+
+def counted_as(worker_label: WorkerLabel, worker_type: str = _CHILD) -> str:
+    """Return what a worker's or child's actions are counted as instead of its id; empty: as its id."""
+    return _TYPE + worker_type if worker_label == "worker_type" else ""
+
+
+def label_for(worker_label: WorkerLabel, label: str) -> str | None:
+    """Return how a worker's label in the counters is shown; None for one from before the setting was changed."""
+    by_type = label.startswith(_TYPE)
+    return label.removeprefix(_TYPE) if by_type is (worker_label == "worker_type") else None

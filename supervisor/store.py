@@ -293,13 +293,25 @@ class Store:
         names = [fleet.settings.name for fleet in fleets]
 
         def write(pipe: Any) -> dict[str, Applied]:
-            places = {name: index.places if (index := self.index(name)) else {} for name in names}
+            before = {name: self.index(name) for name in names}
+            places = {name: index.places if index is not None else {} for name, index in before.items()}
             _stay_where_they_are(fleets, places)
             now = self.now()
             pipe.multi()
+            for fleet in fleets:
+                self._relabel(pipe, fleet, before[fleet.settings.name])
             return {fleet.settings.name: self._write_fleet(pipe, fleet, places, now) for fleet in fleets}
 
         return self._wish([self.keys(name) for name in names], write)
+
+    def _relabel(self, pipe: Any, fleet: Fleet, before: Index | None) -> None:
+        """Queue the end of all workers' series if they are to be labelled otherwise from now on: nobody shows them."""
+        if before is None or before.settings.worker_label == fleet.settings.worker_label:
+            return
+        keys = self.keys(fleet.settings.name)
+        for place in before.places_used:
+            if series := self._series(keys, place):
+                pipe.hdel(keys.counters(place), *series)
 
     def _write_fleet(self, pipe: Any, fleet: Fleet, places: Mapping[str, Mapping[str, str]], now: float) -> Applied:
         """Queue the file layer of one supervisor."""
@@ -487,8 +499,8 @@ class Store:
         pipe.hdel(keys.index, item)
         pipe.hdel(keys.generations, item)
 
-    def _series(self, keys: Keys, place: str, item: str) -> list[str]:
-        """Return the fields of a place's counters that are of one worker or child."""
+    def _series(self, keys: Keys, place: str, item: str = "") -> list[str]:
+        """Return the fields of a place's counters that are of one worker or child, or of any."""
         return [name for name in self.client.hkeys(keys.counters(place)) if is_of_worker(name, item)]
 
     # -- nodes and their collectors -----------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from supervisor.breaker import Breaker, Decision, Notice, Said, Values
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
 from supervisor.failures import Notice as WorkerNotice
 from supervisor.logs import INFRASTRUCTURE, WORKER, logger
-from supervisor.model import HOLD_OFF, ChildSpec, Runbook
+from supervisor.metrics import counted_as
+from supervisor.model import HOLD_OFF, ChildSpec, Runbook, WorkerLabel
 from supervisor.plan import Plan, Step, Subject, is_as_desired, is_limited, make_plan
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
@@ -61,7 +62,9 @@ class Tick:
         plan = Plan((), ()) if opened else make_plan(under(world.view, decision.breaker, world.now), world.now)
         decision = _settle(world, decision, plan)
         restarts = self._restarts(world, decision)
-        applied = self._apply(world, decision, [*restarts, *(_item(step) for step in plan.steps if not step.leave)])
+        label = world.index.settings.worker_label
+        items = [_item(step, label) for step in plan.steps if not step.leave]
+        applied = self._apply(world, decision, [*restarts, *items])
         self._publish(applied)
         if not applied.late:
             self._tell(decision, world)
@@ -108,7 +111,7 @@ class Tick:
         for child in world.children:
             fresh = child.verdict.state == "absent" and not (child.lease is not None and child.lease.in_progress)
             if child.spec.name in decision.restarts or (fresh and _may_start(child, world.now)):
-                items.append(_restart(child))
+                items.append(_restart(child, world.index.settings.worker_label))
         return items
 
     def _apply(self, world: World, decision: Decision, items: Sequence[Item]) -> Applied:
@@ -255,7 +258,7 @@ def _settle(world: World, decision: Decision, plan: Plan) -> Decision:
     return Decision(breaker, decision.restarts, (*decision.said, *said))
 
 
-def _item(step: Step) -> Item:
+def _item(step: Step, label: WorkerLabel) -> Item:
     """Turn a step into what is written for it."""
     subject, lease = step.subject, step.subject.lease
     claim = None
@@ -268,6 +271,7 @@ def _item(step: Step) -> Item:
             subject.generation,
             failures=failures.failures_of(status, lease),
             kills=failures.kills_of(status, lease),
+            counted_as=counted_as(label, subject.snapshot.identity.type),
         )
     whose = {"worker_id": subject.id}
     change = _moved(step)
@@ -298,7 +302,7 @@ def _said_of(step: Step) -> list[failures.Said]:
     return failures.told(step.subject.snapshot.status, step.status, step.subject.lease)
 
 
-def _restart(child: Child) -> Item:
+def _restart(child: Child, label: WorkerLabel) -> Item:
     seen = child.observed
     action = RestartChild(
         child_name=child.spec.name,
@@ -313,6 +317,7 @@ def _restart(child: Child) -> Item:
         child.generation,
         failures=lease.failures if lease else 0,
         kills=lease.kills if lease else 0,
+        counted_as=counted_as(label),
     )
     return Item(child.spec.id, child.place, claim=claim)
 

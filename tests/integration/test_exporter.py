@@ -8,8 +8,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from actions.model import Outcome
 from supervisor.dispatch import Item
 from supervisor.exporter import StoreCollector
-from supervisor.keys import SUPERVISOR
-from supervisor.metrics import COUNTERS, GAUGES, HISTOGRAMS, Counter
+from supervisor.fleet import Fleet
+from supervisor.keys import POOL, SUPERVISOR
+from supervisor.metrics import COUNTERS, GAUGES, HISTOGRAMS, Counter, counted_as
+from supervisor.model import SupervisorSettings
 from tests.factories import TYPES, make_child
 from tests.integration.plant import NAME, NODE, Plant, grant_of, worker
 from workers.model import Phase
@@ -249,3 +251,89 @@ def test_a_worker_that_cannot_be_read_is_told_as_such(plant: Plant) -> None:
     assert samples["supervisor_workers", "unknown", "unreadable"] == 1
     assert samples["supervisor_fleet_workers", "unreadable", "unreadable"] == 1
     assert samples["supervisor_desired_mismatch", "unreadable"] == 1
+
+
+def series(samples: dict[tuple[str, ...], float], name: str) -> dict[tuple[str, ...], float]:
+    """Return a metric's samples by their labels."""
+    return {key[1:]: value for key, value in samples.items() if key[0] == name}
+
+
+def acts(plant: Plant, item: str, took: float) -> None:
+    """Let the next tick start a worker that is down, and the start succeed."""
+    plant.heartbeat()
+    plant.clock.advance(1)
+    plant.observe({item: plant.down()})
+    plant.must_tick()
+    plant.must_tick()
+    grant = grant_of(plant.sent[-1])
+    assert (grant.worker_id, plant.begin(grant)) == (item, None)
+    plant.clock.advance(took)
+    assert plant.runtime.leases.end(grant, "r1", Outcome.SUCCESS, "")
+
+
+def test_by_worker_type_actions_add_up_over_workers_those_that_are_gone_included(bare_plant: Plant) -> None:
+    plant = bare_plant
+    flows = {name: worker(name) for name in ("flow-1", "flow-2")}
+    plant.apply_fleet(*flows.values(), worker_label="worker_type")
+    acts(plant, "flow-1", 0.25)
+    acts(plant, "flow-2", 0.75)
+    samples = scrape(plant)
+    assert series(samples, "supervisor_actions_enqueued_total") == {("start", "process"): 2}
+    assert series(samples, "supervisor_actions_completed_total") == {("start", "success", "process"): 2}
+    duration = "supervisor_action_duration_seconds"
+    assert {key[1]: value for key, value in series(samples, f"{duration}_bucket").items()} == {
+        **{"0.1": 0, "0.5": 1},
+        **dict.fromkeys(("1", "5", "10", "30", "60", "+Inf"), 2),
+    }
+    assert series(samples, f"{duration}_sum") == {("start", "process"): 1}
+    plant.apply_fleet(flows["flow-2"], worker_label="worker_type")
+    assert plant.leave("flow-1")
+    assert series(scrape(plant), "supervisor_actions_enqueued_total") == {("start", "process"): 2}
+    assert [field for field in plant.counters() if "flow-" in field] == []
+
+
+def test_a_child_is_counted_as_a_child_by_worker_type(bare_plant: Plant) -> None:
+    plant = bare_plant
+    plant.apply_fleet(children=[make_child()], worker_label="worker_type")
+    plant.heartbeat()
+    plant.observe({"child/broker": plant.child_failed()})
+    plant.must_tick()
+    assert series(scrape(plant), "supervisor_actions_enqueued_total") == {("restart_child", "child"): 1}
+
+
+def test_the_label_that_workers_had_before_is_not_shown_any_more_nor_kept(bare_plant: Plant) -> None:
+    plant = bare_plant
+    plant.apply_fleet(worker("flow-1"))
+    acts(plant, "flow-1", 0.25)
+    assert series(scrape(plant), "supervisor_actions_enqueued_total") == {("start", "flow-1"): 1}
+    in_flight = plant.claim(action_id="a2")
+    plant.apply_fleet(worker("flow-1"), worker_label="worker_type")
+    assert [field for field in plant.counters() if "flow-1" in field] == []
+    assert plant.begin(in_flight) is None
+    assert plant.runtime.leases.end(in_flight, "r1", Outcome.SUCCESS, "")
+    assert series(scrape(plant), "supervisor_actions_completed_total") == {}
+    plant.clock.advance(5)
+    acts(plant, "flow-1", 0.25)
+    assert series(scrape(plant), "supervisor_actions_completed_total") == {("start", "success", "process"): 1}
+    plant.apply_fleet(worker("flow-1"))
+    assert series(scrape(plant), "supervisor_actions_completed_total") == {}
+
+
+def test_each_supervisor_of_a_store_has_its_own_label_for_workers(plant: Plant) -> None:
+    plant.store.apply_fleets([Fleet(SupervisorSettings(name="other", worker_label="worker_type"), (), ())])
+    for name, label in ((NAME, "flow-1"), ("other", counted_as("worker_type", "process"))):
+        counters = plant.store.keys(name).counters(POOL)
+        plant.client.hset(counters, f"supervisor_actions_enqueued_total|{label}|start", 1)
+        plant.client.hset(counters, f"supervisor_action_duration_seconds_count|{label}|start", 1)
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(plant.runtime))
+    told = {
+        sample.labels["supervisor"]: sample.labels
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name in ("supervisor_actions_enqueued_total", "supervisor_action_duration_seconds_count")
+    }
+    assert told == {
+        NAME: {"supervisor": NAME, "worker_id": "flow-1", "action_type": "start"},
+        "other": {"supervisor": "other", "worker_type": "process", "action_type": "start"},
+    }

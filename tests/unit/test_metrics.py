@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from supervisor.metrics import COUNTERS, GAUGES, HISTOGRAMS, is_of_worker
+from supervisor.metrics import COUNTERS, GAUGES, HISTOGRAMS, counted_as, is_of_worker, label_for
 
 FIXED_COUNTERS = {
     "supervisor_infrastructure_check_failures_total": (),
@@ -82,3 +82,18 @@ def test_every_metric_has_a_name_of_its_own_and_a_help() -> None:
 )
 def test_a_counters_field_belongs_to_the_worker_that_its_first_label_names(field: str, belongs: bool) -> None:
     assert is_of_worker(field, "flow-1") is belongs
+
+
+def test_without_an_id_any_workers_field_is_meant() -> None:
+    assert is_of_worker("supervisor_actions_enqueued_total|flow-1|start")
+    assert not is_of_worker("supervisor_action_queue_wait_seconds_count|start")
+
+
+def test_a_worker_is_counted_as_its_id_or_its_type_and_shown_as_what_it_is_counted_as_now() -> None:
+    assert (counted_as("worker_id", "process"), counted_as("worker_id")) == ("", "")
+    by_type = counted_as("worker_type", "process")
+    assert (label_for("worker_type", by_type), label_for("worker_id", by_type)) == ("process", None)
+    assert (label_for("worker_type", "flow-1"), label_for("worker_id", "flow-1")) == (None, "flow-1")
+    assert label_for("worker_type", counted_as("worker_type")) == "child"
+    assert label_for("worker_id", "child/broker") == "child/broker"
+    assert not is_of_worker(f"supervisor_actions_enqueued_total|{by_type}|start", "process")
