@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import platform
+import ssl
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -14,8 +17,9 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from supervisor.accounts import Accounts
 from supervisor.connection import STORE_ERRORS
-from supervisor.errors import BadDocument
+from supervisor.errors import BadDocument, UsageError
 from supervisor.gauges import Sample, of_world
 from supervisor.logs import logger
 from supervisor.metrics import COUNTERS, GAUGES, HISTOGRAMS, Counter, Gauge, Histogram, is_of_worker, label_for
@@ -28,6 +32,7 @@ log = logger("supervisor.exporter")
 _READY_TICKS = 5  # a supervisor without a tick for this many intervals is not ready
 _PARTS = ("count", "sum", "bucket")
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
+App = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -176,36 +181,70 @@ def _histogram(histogram: Histogram, scraped: Iterable[Scraped]) -> Metric:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 32
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves, or speaks no TLS where TLS is spoken, is its own business."""
+        log.info("Request failed", event_name="exporter.request_failed", error=str(sys.exc_info()[1]))
 
 
 class _Quiet(WSGIRequestHandler):
+    timeout = 10.0  # seconds in which a client has to say what it wants
+
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes are no news."""
 
 
-def serve(runtime: Runtime, host: str, port: int) -> None:
-    """Serve until interrupted. Raises OSError when the address is taken."""
-    collector = StoreCollector(runtime)
+def make_app(collector: StoreCollector, accounts: Accounts | None = None) -> App:
+    """Return the pages; with `accounts` all but `/healthz` are for those who are in there."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     metrics = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
+        if path == "/healthz":
+            return _text(start_response, "200 OK", "ok")
+        if accounts is not None and not accounts.admit(environ.get("HTTP_AUTHORIZATION", "")):
+            asked = ("WWW-Authenticate", 'Basic realm="metrics", charset="UTF-8"')
+            return _text(start_response, "401 Unauthorized", "a user and a password are needed", asked)
         if path == "/metrics":
             answer: Iterable[bytes] = metrics(environ, start_response)
             return answer
-        if path == "/healthz":
-            return _text(start_response, "200 OK", "ok")
         if path == "/readyz":
             why = collector.ready()
             return _text(start_response, "200 OK" if why is None else "503 Service Unavailable", why or "ready")
         return _text(start_response, "404 Not Found", "there are /metrics, /healthz and /readyz")
 
-    with make_server(host, port, app, _Server, _Quiet) as server:
-        server.serve_forever()
+    return app
 
 
-def _text(start_response: StartResponse, status: str, text: str) -> Iterable[bytes]:
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+def _text(start_response: StartResponse, status: str, text: str, *headers: tuple[str, str]) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
     return [f"{text}\n".encode()]
+
+
+def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
+    """Return a server's TLS with a certificate and its key, both PEM. Raises `UsageError`."""
+    for path in (cert, key):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}; expected a PEM file") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        why = error.reason or error
+        raise UsageError(
+            f"{cert} and {key}: expected a certificate and its key, both PEM, without a password: {why}"
+        ) from None
+    return context
+
+
+def serve(app: App, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+    """Serve until interrupted. Raises OSError when the address is taken."""
+    with make_server(host, port, app, _Server, _Quiet) as server:
+        if tls is not None:  # each connection's own thread shakes hands, so that no client holds up the others
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.serve_forever()
