@@ -33,7 +33,8 @@ class Keys:
     supervisor: str
 
     def _key(self, place: str, kind: str, item: str = "") -> str:
-        return ":".join((self.namespace, self.supervisor, place, kind, *([item] if item else [])))
+        key = f"{self.namespace}:{self.supervisor}:{place}:{kind}"  # made by the hundred thousand
+        return f"{key}:{item}" if item else key
 
     @property
     def settings(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -174,3 +175,12 @@ def test_files_that_cannot_be_used_are_refused_at_the_start(
         used, env=environment(redis_server, tmp_path), capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stderr.startswith(f"error: {named(message)}")) == (2, True), done.stderr
+
+
+def test_the_benchmark_of_scrapes_still_runs() -> None:
+    options = ("--workers", "20", "--scrapes", "2")
+    used = [sys.executable, "-m", "tests.benchmarks.bench_scrape", *options]
+    done = subprocess.run(used, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"fleet +20 workers on 10 nodes, by worker_type\n", done.stdout)
+    assert re.search(r"scrapes +n 2, median \d\.\d{3} s", done.stdout)
