@@ -7,7 +7,7 @@ FLEET ?= compose/demo/fleet.toml
 PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,workers/*/states.py,workers/*/config.py,$\
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
 	supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
-	supervisor/metrics.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py
+	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py
 
 .PHONY: help run test test-all test-faults soak mutation lint format diagrams dashboard check-lock lock clean
 
@@ -64,13 +64,15 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs and dashb
 	$(BIN)/lint-imports
 	$(BIN)/python compose/grafana/dashboards/build.py --check
 	$(BIN)/python -m tests.diagrams --check
+	$(BIN)/python -m tests.observability --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-diagrams: $(VENV)/.dev ## Write docs/state-machines.md from the tables
+diagrams: $(VENV)/.dev ## Write docs/state-machines.md and the tables of docs/observability.md
 	$(BIN)/python -m tests.diagrams
+	$(BIN)/python -m tests.observability
 
 dashboard: $(VENV)/.dev ## Write compose/grafana/dashboards/supervisor.json from build.py beside it
 	$(BIN)/python compose/grafana/dashboards/build.py

@@ -30,7 +30,7 @@ BATCH = 500  # items per script call and per pipeline
 class Claim:
     """A wish to run an action for a worker or child, with what it was decided on.
 
-    `failures` and `kills` are what the new lease counts on from.
+    `failures` and `kills` are what the new lease counts on from. `counted_as` labels its metrics instead of the id.
     """
 
     action: Action
@@ -40,6 +40,7 @@ class Claim:
     action_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     failures: int = 0
     kills: int = 0
+    counted_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,7 @@ def _item(item: Item, trace_id: str) -> dict[str, object]:
             "timeout": claim.action.timeout,
             "failures": claim.failures,
             "kills": claim.kills,
+            **({"counted_as": claim.counted_as} if claim.counted_as else {}),
         }
         if trace_id:
             lease["trace_id"] = trace_id

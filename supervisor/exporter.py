@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import platform
+import ssl
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -11,19 +17,35 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from supervisor.conditions import ConditionType, conditions
+from supervisor.accounts import Accounts
 from supervisor.connection import STORE_ERRORS
-from supervisor.errors import BadDocument
+from supervisor.errors import BadDocument, UsageError
+from supervisor.gauges import Sample, of_world
 from supervisor.logs import logger
-from supervisor.metrics import COUNTERS, HISTOGRAMS, Counter, Histogram
-from supervisor.plan import phase_of
-from supervisor.rendezvous import is_away
+from supervisor.metrics import COUNTERS, GAUGES, HISTOGRAMS, Counter, Gauge, Histogram, is_of_worker, label_for
+from supervisor.model import WorkerLabel
 from supervisor.runtime import Runtime
-from supervisor.view import World, load_world
+from supervisor.store import Memory
+from supervisor.view import load_world
 
 log = logger("supervisor.exporter")
 _READY_TICKS = 5  # a supervisor without a tick for this many intervals is not ready
+_PARTS = ("count", "sum", "bucket")
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
+App = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class Scraped:
+    """What one scrape reads of one supervisor: its gauges, and its counters by metric name as (labels, value).
+
+    `worker_label` is what its workers' series are labelled with.
+    """
+
+    supervisor: str
+    worker_label: WorkerLabel
+    gauges: tuple[Sample, ...]
+    counted: Mapping[str, Sequence[tuple[tuple[str, ...], float]]]
 
 
 class StoreCollector(Collector):
@@ -35,37 +57,35 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics; with Redis away `supervisor_up 0` and nothing else."""
-        up = GaugeMetricFamily("supervisor_up", "1 if the store answers")
         try:
-            worlds = list(self._worlds())
-            counted = [(name, self._runtime.store.counters(name, world.index.places_used)) for name, world in worlds]
-            used = self._runtime.store.memory_ratio()
+            scraped = list(self._scrape())
+            memory = self._runtime.store.memory()
         except STORE_ERRORS:
-            up.add_metric([], 0)
+            (up,) = _gauges([("", Sample("supervisor_up", (), 0))], GAUGES[:1])
             yield up
             return
-        up.add_metric([], 1)
-        yield up
-        memory = GaugeMetricFamily(
-            "supervisor_store_memory_ratio", "Part of its maxmemory that Redis uses; 0 without a limit"
-        )
-        memory.add_metric([], used)
-        yield memory
-        yield from _gauges(worlds)
+        samples = [("", sample) for sample in _of_store(memory)]
+        samples += [(one.supervisor, sample) for one in scraped for sample in one.gauges]
+        yield from _gauges(samples, GAUGES)
         for counter in COUNTERS:
-            yield _counter(counter, counted)
+            yield _counter(counter, scraped)
         for histogram in HISTOGRAMS:
-            yield _histogram(histogram, counted)
+            yield _histogram(histogram, scraped)
 
-    def _worlds(self) -> Iterator[tuple[str, World]]:
-        now = self._runtime.store.now()
-        for name in self._runtime.store.supervisors():
+    def _scrape(self) -> Iterator[Scraped]:
+        store, now = self._runtime.store, self._runtime.store.now()
+        for name in store.supervisors():
             try:
-                index = self._runtime.store.index(name)
-                if index is not None:
-                    yield name, load_world(self._runtime, name, index, now)
+                index = store.index(name)
+                if index is None:
+                    continue
+                world = load_world(self._runtime, name, index, now)
+                gauges = tuple(of_world(world, store.last_tick(name), store.mismatches(name)))
             except BadDocument as error:
                 log.warning("Supervisor left out of this scrape", event_name="exporter.bad_document", error=str(error))
+                continue
+            label = index.settings.worker_label
+            yield Scraped(name, label, gauges, _by_name(store.counters(name, index.places_used), label))
 
     def ready(self) -> str | None:
         """Return None when Redis answers and every supervisor ticks, else why not."""
@@ -85,123 +105,146 @@ class StoreCollector(Collector):
         return None
 
 
-def _gauges(worlds: Iterable[tuple[str, World]]) -> Iterator[Metric]:
-    circuit = GaugeMetricFamily(
-        "supervisor_circuit_breaker_open", "1 if circuit is open, 0 if closed", labels=["supervisor"]
-    )
-    escalated = GaugeMetricFamily(
-        "supervisor_escalations_active", "1 while an incident is escalated", labels=["supervisor"]
-    )
-    fleet = GaugeMetricFamily(
-        "supervisor_workers", "Workers by type and phase", labels=["supervisor", "worker_type", "phase"]
-    )
-    held = GaugeMetricFamily("supervisor_worker_conditions", "Workers by condition", labels=["supervisor", "condition"])
-    overdue = GaugeMetricFamily(
-        "supervisor_actions_stuck", "Actions that run for twice their timeout", labels=["supervisor"]
-    )
-    skew = GaugeMetricFamily(
-        "supervisor_node_clock_skew_seconds",
-        "Seconds by which a node's clock is ahead of Redis', of nodes that are not away",
-        labels=["supervisor", "node"],
-    )
-    for name, world in worlds:
-        for node, seconds in _skews(world).items():
-            skew.add_metric([name, node], seconds)
-        circuit.add_metric([name], 1 if world.breaker.is_open else 0)
-        escalated.add_metric([name], 1 if world.breaker.escalated else 0)
-        numbers: dict[tuple[str, str], int] = {}
-        for subject in world.view.subjects:
-            kind = subject.snapshot.identity.type if subject.snapshot else "unreadable"
-            key = (kind, phase_of(subject).value)
-            numbers[key] = numbers.get(key, 0) + 1
-        for (kind, phase), number in sorted(numbers.items()):
-            fleet.add_metric([name, kind, phase], number)
-        for kind, number in sorted(_conditions(world).items()):
-            held.add_metric([name, kind], number)
-        leases = [subject.lease for subject in world.view.subjects] + [child.lease for child in world.children]
-        overdue.add_metric([name], sum(lease is not None and lease.is_stuck(world.now) for lease in leases))
-    yield from (circuit, escalated, fleet, held, overdue, skew)
+def _by_name(
+    counters: Mapping[str, float], worker_label: WorkerLabel
+) -> dict[str, list[tuple[tuple[str, ...], float]]]:
+    """Return the fields of counters by the metric that they are of, sorted by their labels."""
+    found: dict[str, list[tuple[tuple[str, ...], float]]] = {}
+    for field, value in sorted(counters.items()):
+        name, *labels = field.split("|")
+        if is_of_worker(field):
+            shown = label_for(worker_label, labels[0])
+            if shown is None:
+                continue
+            labels[0] = shown
+        found.setdefault(name, []).append((tuple(labels), value))
+    return found
 
 
-def _skews(world: World) -> dict[str, float]:
-    """Return the clock skew in seconds of each node that is not away."""
-    here = sorted(place for place, (node, _) in world.nodes.items() if not is_away(node, world.now))
-    skews = {place: world.clock_skew(place) for place in here}
-    return {place: seconds for place, seconds in skews.items() if seconds is not None}
+def _of_store(memory: Memory | None) -> Iterator[Sample]:
+    yield Sample("supervisor_up", (), 1)
+    yield Sample("supervisor_build_info", (version("fsm-supervisor"), platform.python_version()), 1)
+    if memory is not None:
+        yield Sample("supervisor_store_memory_bytes", (), memory.used)
+    yield Sample("supervisor_store_memory_ratio", (), memory.ratio if memory is not None else 0.0)
 
 
-def _conditions(world: World) -> dict[str, int]:
-    """Return the number of workers of which each condition holds, 0 included."""
-    numbers = dict.fromkeys((one.value for one in ConditionType), 0)
-    for subject in world.view.subjects:
-        for condition in conditions(subject, world.index.settings, world.now):
-            numbers[condition.type] += 1
-    return numbers
+def _gauges(samples: Iterable[tuple[str, Sample]], gauges: Iterable[Gauge]) -> Iterator[Metric]:
+    """Yield the families of `gauges` with their samples, each given with its supervisor."""
+    families = {
+        gauge.name: GaugeMetricFamily(
+            gauge.name, gauge.help, labels=[*([] if gauge.of_store else ["supervisor"]), *gauge.labels]
+        )
+        for gauge in gauges
+    }
+    for supervisor, sample in samples:
+        labels = [supervisor, *sample.labels] if supervisor else sample.labels
+        families[sample.name].add_metric(labels, sample.value)
+    yield from families.values()
 
 
-def _counter(counter: Counter, counted: Iterable[tuple[str, dict[str, float]]]) -> Metric:
-    family = CounterMetricFamily(
-        counter.name.removesuffix("_total"), counter.help, labels=["supervisor", *counter.labels]
-    )
-    for supervisor, values in counted:
-        found = {key: value for key, value in values.items() if key.split("|")[0] == counter.name}
-        if not counter.labels:
-            found.setdefault(counter.name, 0.0)
-        for key, value in sorted(found.items()):
-            family.add_metric([supervisor, *key.split("|")[1:]], value)
-    return family
+def _at_start(metric: Counter | Histogram) -> list[tuple[str, ...]]:
+    """Return the labels of the series that exist before anything has happened."""
+    return [(value,) for value in metric.values] if metric.labels else [()]
 
 
-def _histogram(histogram: Histogram, counted: Iterable[tuple[str, dict[str, float]]]) -> Metric:
-    family = HistogramMetricFamily(histogram.name, histogram.help, labels=["supervisor", *histogram.labels])
-    for supervisor, values in counted:
-        prefix = f"{histogram.name}_count"
-        series = [key.split("|")[1:] for key in values if key.split("|")[0] == prefix]
-        for labels in sorted(series or ([] if histogram.labels else [[]])):
-            suffix = "".join(f"|{label}" for label in labels)
-            count = values.get(prefix + suffix, 0.0)
-            buckets = [
-                (f"{bound:g}", values.get(f"{histogram.name}_bucket{suffix}|{bound:g}", 0.0))
-                for bound in histogram.buckets
-            ]
-            family.add_metric(
-                [supervisor, *labels], [*buckets, ("+Inf", count)], values.get(f"{histogram.name}_sum{suffix}", 0.0)
-            )
-    return family
+def _counter(counter: Counter, scraped: Iterable[Scraped]) -> Metric:
+    name = counter.name.removesuffix("_total")
+    whole = CounterMetricFamily(name, counter.help, labels=[])
+    for one in scraped:
+        family = CounterMetricFamily(name, counter.help, labels=_labels(counter, one))
+        values = {**dict.fromkeys(_at_start(counter), 0.0), **dict(one.counted.get(counter.name, ()))}
+        for series, value in values.items():
+            family.add_metric([one.supervisor, *series], value)
+        whole.samples += family.samples
+    return whole
+
+
+def _labels(metric: Counter | Histogram, one: Scraped) -> list[str]:
+    """Return the names of a metric's labels at one supervisor."""
+    return ["supervisor", *(one.worker_label if label == "worker_id" else label for label in metric.labels)]
+
+
+def _histogram(histogram: Histogram, scraped: Iterable[Scraped]) -> Metric:
+    whole = HistogramMetricFamily(histogram.name, histogram.help, labels=[])
+    for one in scraped:
+        family = HistogramMetricFamily(histogram.name, histogram.help, labels=_labels(histogram, one))
+        counts, sums, buckets = (dict(one.counted.get(f"{histogram.name}_{part}", ())) for part in _PARTS)
+        for series in {**dict.fromkeys(_at_start(histogram)), **counts}:
+            bounds = [f"{bound:g}" for bound in histogram.buckets]
+            steps = [(bound, buckets.get((*series, bound), 0.0)) for bound in bounds]
+            count = counts.get(series, 0.0)
+            family.add_metric([one.supervisor, *series], [*steps, ("+Inf", count)], sums.get(series, 0.0))
+        whole.samples += family.samples
+    return whole
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 32
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves, or speaks no TLS where TLS is spoken, is its own business."""
+        log.info("Request failed", event_name="exporter.request_failed", error=str(sys.exc_info()[1]))
 
 
 class _Quiet(WSGIRequestHandler):
+    timeout = 10.0  # seconds in which a client has to say what it wants
+
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes are no news."""
 
 
-def serve(runtime: Runtime, host: str, port: int) -> None:
-    """Serve until interrupted. Raises OSError when the address is taken."""
-    collector = StoreCollector(runtime)
+def make_app(collector: StoreCollector, accounts: Accounts | None = None) -> App:
+    """Return the pages; with `accounts` all but `/healthz` are for those who are in there."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     metrics = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
+        if path == "/healthz":
+            return _text(start_response, "200 OK", "ok")
+        if accounts is not None and not accounts.admit(environ.get("HTTP_AUTHORIZATION", "")):
+            asked = ("WWW-Authenticate", 'Basic realm="metrics", charset="UTF-8"')
+            return _text(start_response, "401 Unauthorized", "a user and a password are needed", asked)
         if path == "/metrics":
             answer: Iterable[bytes] = metrics(environ, start_response)
             return answer
-        if path == "/healthz":
-            return _text(start_response, "200 OK", "ok")
         if path == "/readyz":
             why = collector.ready()
             return _text(start_response, "200 OK" if why is None else "503 Service Unavailable", why or "ready")
         return _text(start_response, "404 Not Found", "there are /metrics, /healthz and /readyz")
 
-    with make_server(host, port, app, _Server, _Quiet) as server:
-        server.serve_forever()
+    return app
 
 
-def _text(start_response: StartResponse, status: str, text: str) -> Iterable[bytes]:
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+def _text(start_response: StartResponse, status: str, text: str, *headers: tuple[str, str]) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
     return [f"{text}\n".encode()]
+
+
+def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
+    """Return a server's TLS with a certificate and its key, both PEM. Raises `UsageError`."""
+    for path in (cert, key):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}; expected a PEM file") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        why = error.reason or error
+        raise UsageError(
+            f"{cert} and {key}: expected a certificate and its key, both PEM, without a password: {why}"
+        ) from None
+    return context
+
+
+def serve(app: App, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+    """Serve until interrupted. Raises OSError when the address is taken."""
+    with make_server(host, port, app, _Server, _Quiet) as server:
+        if tls is not None:  # each connection's own thread shakes hands, so that no client holds up the others
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.serve_forever()

@@ -251,6 +251,7 @@ class _Reader:
             half_open_for=float(table.half_open_for),
             recovery_rate=table.recovery_rate,
             rules=tuple(self._rule(number, rule) for number, rule in self._own(self.file.rules)),
+            worker_label=self.file.metrics.worker_label,
             source=str(self.path),
         )
 

@@ -22,6 +22,7 @@ from supervisor.model import (
     RECOVERY_RATE,
     CheckKind,
     CheckType,
+    WorkerLabel,
 )
 from workers.duration import Duration
 from workers.model import DesiredState
@@ -140,6 +141,12 @@ class RuleTable(_Table, frozen=True, kw_only=True):
     lasts: Duration = Duration(30.0)
 
 
+class MetricsTable(_Table, frozen=True, kw_only=True):
+    """`[metrics]`."""
+
+    worker_label: WorkerLabel = "worker_id"
+
+
 class File(_Table, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -149,6 +156,7 @@ class File(_Table, frozen=True, kw_only=True):
     children: tuple[ChildTable, ...] = ()
     workers: tuple[WorkerTable, ...] = ()
     rules: tuple[RuleTable, ...] = ()
+    metrics: MetricsTable = MetricsTable()
 
 
 def parse(path: Path) -> dict[str, Any]:
@@ -215,6 +223,7 @@ _CHOICES = {
     "desired": get_args(DesiredState),
     "type": get_args(CheckType),
     "stop_signal": get_args(StopSignal),
+    "worker_label": get_args(WorkerLabel),
 }
 _FORMS = {
     NAME_PATTERN: "expected a name of at most 63 letters, digits, '-', '_' and '.', beginning with a letter or digit",
@@ -231,6 +240,7 @@ def _fields(kind: type[object], where: str) -> tuple[str, ...]:
         "children": ChildTable,
         "workers": WorkerTable,
         "rules": RuleTable,
+        "metrics": MetricsTable,
         "check": CheckTable,
         "runbook": RunbookTable,
     }

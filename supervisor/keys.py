@@ -33,7 +33,8 @@ class Keys:
     supervisor: str
 
     def _key(self, place: str, kind: str, item: str = "") -> str:
-        return ":".join((self.namespace, self.supervisor, place, kind, *([item] if item else [])))
+        key = f"{self.namespace}:{self.supervisor}:{place}:{kind}"  # made by the hundred thousand
+        return f"{key}:{item}" if item else key
 
     @property
     def settings(self) -> str:
@@ -64,6 +65,11 @@ class Keys:
     def incidents(self) -> str:
         """HASH id → Incident; written by apply.lua with the circuit; read by fsmctl. INCIDENTS_CAP fields."""
         return self._key(SUPERVISOR, "incidents")
+
+    @property
+    def mismatches(self) -> str:
+        """HASH id → since when ticks find a worker not as desired; written by finish.lua; read by the exporter."""
+        return self._key(SUPERVISOR, "mismatches")
 
     @property
     def revision(self) -> str:

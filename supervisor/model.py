@@ -36,6 +36,7 @@ POISON_KILLS = 3  # actions in a row that killed their pool process; SPEC 4.3
 STUCK_AFTER = 2.0  # times its timeout that an action runs before it is reported; SPEC 4.3
 
 CheckType = Literal["redis", "redpanda", "benthos", "tcp", "http", "process", "supervisor"]
+WorkerLabel = Literal["worker_id", "worker_type"]
 CheckKind = Literal["tcp", "redis", "http", "kafka", "process", "command", "freshness"]
 
 
@@ -71,6 +72,7 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     `escalation_command` is run once for each incident that escalates, for `escalation_timeout` at most.
     `half_open_workers` try then for `half_open_for` at most whether all is well; 0: nobody does. After that
     `recovery_rate` actions a second are asked for at most; 0: any number.
+    `worker_label`: what metrics of actions are labelled with.
     """
 
     name: str
@@ -90,6 +92,7 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     half_open_for: float = HALF_OPEN_FOR
     recovery_rate: float = RECOVERY_RATE
     rules: tuple[DeclaredRule, ...] = ()
+    worker_label: WorkerLabel = "worker_id"
     source: str = ""
     applied_at: float = 0.0
 
@@ -215,7 +218,7 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     which is before `ended_at`, when that was found. `cancel` says why a running action has been asked to give up.
     `waiting` holds the runners that may not begin it before the end of a hold-off. `fence` is a larger token that an
     effect met where Redis had forgotten it: the next claim's is larger still. `trace_id` is of the claim,
-    if traced.
+    if traced. `counted_as` labels the action's metrics instead of the worker's id.
     """
 
     worker_id: str
@@ -239,6 +242,7 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     waiting: dict[str, bool] = {}
     fence: str = ""
     trace_id: str = ""
+    counted_as: str = ""
 
     @property
     def in_progress(self) -> bool:

@@ -385,6 +385,13 @@ def phase_of(subject: Subject) -> Phase:
     return subject.phases.get(snapshot.status.state, Phase.UNKNOWN)
 
 
+def is_as_desired(subject: Subject) -> bool:
+    """Tell whether a worker is seen to be what is wanted: down, or up, for which degraded is enough."""
+    if subject.snapshot is not None and subject.snapshot.wants_stop:
+        return phase_of(subject) is Phase.STOPPED
+    return phase_of(subject) in (Phase.RUNNING, Phase.DEGRADED)
+
+
 def _admit(steps: Sequence[Step], skips: Sequence[Skip], view: View) -> Plan:
     """Return the plan with the actions that all limits let pass; what became known is written all the same."""
     ordered = sorted(steps, key=_waiting_since)

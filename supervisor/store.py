@@ -41,6 +41,7 @@ from supervisor.scripts import Scripts
 from workers.model import Control, Desired, DesiredState, Document, Identity, Observed, Override
 
 _CHUNK = 200  # workers per MGET
+_READS = 3  # tries to read counters between two changes of what people wish for
 log = logger("supervisor.store")
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
@@ -106,6 +107,18 @@ class GateAnswer(NamedTuple):
     held_off: str = ""
 
 
+class Memory(NamedTuple):
+    """The bytes that Redis uses, and its maxmemory; 0: no limit."""
+
+    used: int
+    limit: int
+
+    @property
+    def ratio(self) -> float:
+        """Return which part of the limit is used; 0 without one. Above 1: full."""
+        return self.used / self.limit if self.limit else 0.0
+
+
 @dataclass
 class Applied:
     """What an apply changed, by id."""
@@ -146,14 +159,13 @@ class Store:
         seconds, micros = self.client.time()
         return float(seconds) + float(micros) / 1e6
 
-    def memory_ratio(self) -> float:
-        """Return which part of its maxmemory Redis uses; 0 when it has no limit, or does not tell us. Above 1: full."""
+    def memory(self) -> Memory | None:
+        """Return what memory Redis uses; None when it does not tell us."""
         try:
             memory = self.client.info("memory")
         except redis.ResponseError:
-            return 0.0
-        limit = int(memory.get("maxmemory", 0))
-        return int(memory["used_memory"]) / limit if limit else 0.0
+            return None
+        return Memory(int(memory["used_memory"]), int(memory.get("maxmemory", 0)))
 
     # -- what there is ------------------------------------------------------------------------------------------------
 
@@ -247,11 +259,24 @@ class Store:
         answer, now, why = self.scripts.run("gate", where, [tick_id, *times, int(mirrored), int(stepped)])
         return GateAnswer(str(answer), float(now), str(why))
 
-    def finish_tick(self, supervisor: str, tick_id: str, report: str, skips: Mapping[str, int]) -> bool:
-        """End a tick with its report (JSON) and count its skips; return False when another tick had taken over."""
+    def finish_tick(
+        self, supervisor: str, tick_id: str, report: str, skips: Mapping[str, int], mismatches: Sequence[str] = ()
+    ) -> bool:
+        """End a tick with its report (JSON), count its skips, and keep since when workers are not as desired.
+
+        Return False when another tick had taken over. `mismatches` are the ids of the workers that it found so.
+        """
         keys = self.keys(supervisor)
-        counted = [part for reason, number in skips.items() for part in (reason, number)]
-        return bool(self.scripts.run("finish", [keys.tick, keys.counters(SUPERVISOR)], [tick_id, report, *counted]))
+        where = [keys.tick, keys.counters(SUPERVISOR), keys.mismatches]
+        arguments: list[str | int] = [tick_id, report, msgspec.json.encode(mismatches).decode()]
+        for reason, number in skips.items():
+            arguments += [reason, number]
+        return bool(self.scripts.run("finish", where, arguments))
+
+    def mismatches(self, supervisor: str) -> dict[str, float]:
+        """Return since when (epoch seconds) ticks have found workers not as desired, by id."""
+        found = self.client.hgetall(self.keys(supervisor).mismatches)
+        return {item: float(since) for item, since in found.items()}
 
     def last_tick(self, supervisor: str) -> TickDocument | None:
         """Return the tick lease and the last report."""
@@ -269,13 +294,25 @@ class Store:
         names = [fleet.settings.name for fleet in fleets]
 
         def write(pipe: Any) -> dict[str, Applied]:
-            places = {name: index.places if (index := self.index(name)) else {} for name in names}
+            before = {name: self.index(name) for name in names}
+            places = {name: index.places if index is not None else {} for name, index in before.items()}
             _stay_where_they_are(fleets, places)
             now = self.now()
             pipe.multi()
+            for fleet in fleets:
+                self._relabel(pipe, fleet, before[fleet.settings.name])
             return {fleet.settings.name: self._write_fleet(pipe, fleet, places, now) for fleet in fleets}
 
         return self._wish([self.keys(name) for name in names], write)
+
+    def _relabel(self, pipe: Any, fleet: Fleet, before: Index | None) -> None:
+        """Queue the end of all workers' series if they are to be labelled otherwise from now on: nobody shows them."""
+        if before is None or before.settings.worker_label == fleet.settings.worker_label:
+            return
+        keys = self.keys(fleet.settings.name)
+        for place in before.places_used:
+            if series := self._series(keys, place):
+                pipe.hdel(keys.counters(place), *series)
 
     def _write_fleet(self, pipe: Any, fleet: Fleet, places: Mapping[str, Mapping[str, str]], now: float) -> Applied:
         """Queue the file layer of one supervisor."""
@@ -381,7 +418,7 @@ class Store:
                 continue
             applied.removed.append(item)
             if item.startswith(CHILD_PREFIX):
-                self._forget(pipe, keys, item, place)
+                self._forget_child(pipe, keys, item, place)
                 continue
             desired = self.read(Desired, keys.desired(place, item))
             if desired is not None and not desired.removed:
@@ -448,16 +485,24 @@ class Store:
             to = desired.moves_to
             identity = msgspec.structs.replace(identity, node=None if to == POOL else to)
             there = [encode(identity), encode(msgspec.structs.replace(desired, moves_to=""))]
-        series = [name for name in self.client.hkeys(keys.counters(place)) if is_of_worker(name, worker_id)]
+        series = self._series(keys, place, worker_id)
         where = [keys.generations, keys.index, keys.revision, keys.tick, keys.events(to or place)]
         where += _leaving(keys, place, worker_id) + (_leaving(keys, to, worker_id) if to else [])
-        arguments = [worker_id, generation, tick_id, place, to, *there, *series]
+        arguments: list[str | int] = [worker_id, generation, tick_id, place, to, *there, *series]
         return bool(self.scripts.run("leave", where, arguments) == 1)
 
-    def _forget(self, pipe: Any, keys: Keys, item: str, place: str) -> None:
+    def _forget_child(self, pipe: Any, keys: Keys, item: str, place: str) -> None:
+        """Queue the end of a child, with its series."""
+        series = self._series(keys, place, item)
+        if series:
+            pipe.hdel(keys.counters(place), *series)
         pipe.delete(*(getattr(keys, kind)(place, item) for kind in WORKER_KINDS))
         pipe.hdel(keys.index, item)
         pipe.hdel(keys.generations, item)
+
+    def _series(self, keys: Keys, place: str, item: str = "") -> list[str]:
+        """Return the fields of a place's counters that are of one worker or child, or of any."""
+        return [name for name in self.client.hkeys(keys.counters(place)) if is_of_worker(name, item)]
 
     # -- nodes and their collectors -----------------------------------------------------------------------------------
 
@@ -532,13 +577,29 @@ class Store:
         return sorted(found, key=lambda entry: event_order(entry[0]))[-most:]
 
     def counters(self, supervisor: str, places: Iterable[str]) -> dict[str, float]:
-        """Return the counters of all places at one moment, added up by field: a worker's go where it goes."""
-        total: dict[str, float] = {}
-        where = [self.keys(supervisor).counters(place) for place in (SUPERVISOR, *places)]
-        for counted in self.scripts.run("read", where, [0]):
+        """Return the counters of all places, added up by field: a worker's go where it goes, and are met once."""
+        keys, total = self.keys(supervisor), dict[str, float]()
+        where = [keys.counters(place) for place in (SUPERVISOR, *places)]
+        for counted in self._read_unmoved(keys, where) or self.scripts.run("read", where, [0]):
             for name, value in _pairs(counted):
                 total[name] = total.get(name, 0.0) + float(value)
         return total
+
+    def _read_unmoved(self, keys: Keys, where: Sequence[str]) -> list[list[str]] | None:
+        """Return what the hashes hold, read while no worker has moved; None when one has each time.
+
+        A script would read them at one moment, but take ten times as long, in which Redis does nothing else.
+        """
+        for _ in range(_READS):
+            before = self.client.get(keys.revision)
+            pipe = self.client.pipeline(transaction=False)
+            for key in where:
+                pipe.hgetall(key)
+            pipe.get(keys.revision)
+            *found, after = pipe.execute()
+            if before == after:
+                return [[part for pair in counted.items() for part in pair] for counted in found]
+        return None
 
 
 def _leaving(keys: Keys, place: str, worker_id: str) -> list[str]:

@@ -20,8 +20,9 @@ from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishF
 from supervisor.failures import Notice as WorkerNotice
 from supervisor.logs import INFRASTRUCTURE, WORKER, logger
 from supervisor.looks import look_at_nodeless
-from supervisor.model import HOLD_OFF, ChildSpec, Runbook
-from supervisor.plan import Plan, Step, Subject, is_limited, make_plan
+from supervisor.metrics import counted_as
+from supervisor.model import HOLD_OFF, ChildSpec, Runbook, WorkerLabel
+from supervisor.plan import Plan, Step, Subject, is_as_desired, is_limited, make_plan
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
 from supervisor.store import Index
@@ -30,6 +31,7 @@ from supervisor.view import Child, World, load_world, under
 
 log = logger("supervisor.tick")
 _QUARANTINES = "supervisor_quarantines_total|"
+_TRANSITIONS = "supervisor_circuit_transitions_total|"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +67,8 @@ class Tick:
         plan = Plan((), ()) if opened else make_plan(under(world.view, decision.breaker, world.now), world.now)
         decision = _settle(world, decision, plan)
         restarts = self._restarts(world, decision)
-        items = [*restarts, *(_item(step) for step in plan.steps if not step.leave)]
+        label = world.index.settings.worker_label
+        items = [*restarts, *(_item(step, label) for step in plan.steps if not step.leave)]
         with self._span(items) as span:
             applied = self._apply(world, decision, items, span.traceparent)
             self._publish(applied)
@@ -121,13 +124,13 @@ class Tick:
         for child in world.children:
             fresh = child.verdict.state == "absent" and not (child.lease is not None and child.lease.in_progress)
             if child.spec.name in decision.restarts or (fresh and _may_start(child, world.now)):
-                items.append(_restart(child))
+                items.append(_restart(child, world.index.settings.worker_label))
         return items
 
     def _apply(self, world: World, decision: Decision, items: Sequence[Item], traceparent: str) -> Applied:
         changed = decision.breaker if decision.breaker != world.breaker else None
         events = [_event(said, decision.breaker) for said in decision.said if said.notice in _KEPT]
-        counters = [(_COUNTED[said.notice], 1) for said in decision.said if said.notice in _COUNTED]
+        counters = [(field, 1) for said in decision.said for field in _COUNTED.get(said.notice, ())]
         incident = breaking.incident_of(world.breaker, decision.breaker)
         circuit = Circuit(world.breaker.generation, changed, counters, events, incident)
         return apply(self.runtime.store, self.supervisor, self.id, circuit, items, traceparent)
@@ -246,7 +249,8 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
     now = store.now() if look_at_nodeless(runtime, supervisor, index) else gate.now
     world = load_world(runtime, supervisor, index, now)
     report = Tick(runtime, publish, supervisor, tick_id, started).run(world)
-    store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode(), report.skips)
+    mismatches = [subject.id for subject in world.view.subjects if not is_as_desired(subject)]
+    store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode(), report.skips, mismatches)
     return report
 
 
@@ -268,7 +272,7 @@ def _settle(world: World, decision: Decision, plan: Plan) -> Decision:
     return Decision(breaker, decision.restarts, (*decision.said, *said))
 
 
-def _item(step: Step) -> Item:
+def _item(step: Step, label: WorkerLabel) -> Item:
     """Turn a step into what is written for it."""
     subject, lease = step.subject, step.subject.lease
     claim = None
@@ -281,6 +285,7 @@ def _item(step: Step) -> Item:
             subject.generation,
             failures=failures.failures_of(status, lease),
             kills=failures.kills_of(status, lease),
+            counted_as=counted_as(label, subject.snapshot.identity.type),
         )
     whose = {"worker_id": subject.id}
     change = _moved(step)
@@ -311,7 +316,7 @@ def _said_of(step: Step) -> list[failures.Said]:
     return failures.told(step.subject.snapshot.status, step.status, step.subject.lease)
 
 
-def _restart(child: Child) -> Item:
+def _restart(child: Child, label: WorkerLabel) -> Item:
     seen = child.observed
     action = RestartChild(
         child_name=child.spec.name,
@@ -326,6 +331,7 @@ def _restart(child: Child) -> Item:
         child.generation,
         failures=lease.failures if lease else 0,
         kills=lease.kills if lease else 0,
+        counted_as=counted_as(label),
     )
     return Item(child.spec.id, child.place, claim=claim)
 
@@ -343,9 +349,11 @@ def _flat(fields: dict[str, object]) -> tuple[str, ...]:
 
 _KEPT = frozenset(Notice) - {Notice.CHECK_FAILED, Notice.HEARTBEAT}
 _COUNTED = {
-    Notice.CHECK_FAILED: "supervisor_infrastructure_check_failures_total",
-    Notice.CLOSED: "supervisor_circuit_breaker_recoveries_total",
-    Notice.ESCALATED: "supervisor_escalations_total",
+    Notice.CHECK_FAILED: ("supervisor_infrastructure_check_failures_total",),
+    Notice.OPENED: (f"{_TRANSITIONS}open",),
+    Notice.HALF_OPENED: (f"{_TRANSITIONS}half_open",),
+    Notice.CLOSED: (f"{_TRANSITIONS}closed", "supervisor_circuit_breaker_recoveries_total"),
+    Notice.ESCALATED: ("supervisor_escalations_total",),
 }
 _EVENTS = {
     Notice.OPENED: "circuit.opened",

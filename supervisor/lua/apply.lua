@@ -7,7 +7,8 @@
 --       circuit_generation   what the plan was made under
 --       circuit              new document as text (optional), incident {id, text, most kept} (optional), counters [[field, n]…], events [[name, value…]…]
 --       items                {id, status?, events? [[name, value…]…], counters? [field…], claim?, cancel?}
---                            claim = {token, generation, ttl, lease}; lease holds timeout, failures and kills to go on from
+--                            claim = {token, generation, ttl, lease}; lease holds timeout, failures and kills to go on from,
+--                            and counted_as (optional), which labels its counters instead of the id
 --                            cancel = {token, reason}: the action in progress under that token is asked to give up
 --                            claim.token: the last token the plan saw ('' = none); claim.generation: of desired
 -- Returns {'applied', per item: token | '' (nothing claimed) | 'refused:<why>'} or {'refused:tick'}
@@ -52,7 +53,7 @@ local function claim(keys, id, wanted)
   claimed.claimed_at = now
   claimed.deadline = now + wanted.ttl
   save(keys[1], claimed)
-  count(keys[3], 'supervisor_actions_enqueued_total|' .. id .. '|' .. claimed.action)
+  count(keys[3], 'supervisor_actions_enqueued_total|' .. (claimed.counted_as or id) .. '|' .. claimed.action)
   event(keys[4], traced(claimed, {'event', 'action.claimed', 'worker_id', id, 'action', claimed.action,
     'action_id', claimed.action_id, 'token', claimed.token, 'reason', claimed.reason}))
   return claimed.token

@@ -37,7 +37,10 @@ lease.runner = ARGV[5]
 lease.executor = ARGV[6]
 lease.deadline = now + tonumber(ARGV[7])
 save(KEYS[1], lease)
+local wait = math.max(0, now - lease.claimed_at)
+observe(KEYS[2], 'supervisor_action_queue_wait_seconds', '|' .. lease.action, wait,
+  {0.01, 0.05, 0.1, 0.25, 0.5, 1, 5, 10, 30})
 event(KEYS[3], traced(lease, {'event', 'action.begun', 'worker_id', lease.worker_id, 'action', lease.action,
   'action_id', lease.action_id, 'token', lease.token, 'executor', ARGV[6],
-  'queue_wait', string.format('%.3f', math.max(0, now - lease.claimed_at))}))
+  'queue_wait', string.format('%.3f', wait)}))
 return {'begun', tostring(now)}

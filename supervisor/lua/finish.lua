@@ -1,6 +1,7 @@
 -- End a tick: free the tick lease and keep the report, if the lease is still this tick's.
--- KEYS  1 tick (string)  2 counters (hash)
--- ARGV  1 now ('' = Redis')  2 tick id  3 report as text (JSON, stored as it is), then per skip reason: name, number
+-- KEYS  1 tick (string)  2 counters (hash)  3 mismatches (hash)
+-- ARGV  1 now ('' = Redis')  2 tick id  3 report as text (JSON, stored as it is)  4 ids, as JSON, of the workers that the
+--       tick found not to be as desired, then per skip reason: name, number
 -- Returns 1, or 0 when another tick has taken over.
 even_when_full(KEYS[1])
 local now = seconds(now_us(ARGV[1]))
@@ -12,5 +13,15 @@ tick.duration = math.max(0, now - tick.started_at)
 tick.report = ARGV[3]
 save(KEYS[1], tick)
 count(KEYS[2], 'supervisor_ticks_total')
-for i = 4, #ARGV, 2 do count(KEYS[2], 'supervisor_skips_total|' .. ARGV[i], tonumber(ARGV[i + 1])) end
+observe(KEYS[2], 'supervisor_tick_duration_seconds', '', tick.duration, {0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5})
+for i = 5, #ARGV, 2 do count(KEYS[2], 'supervisor_skips_total|' .. ARGV[i], tonumber(ARGV[i + 1])) end
+
+local found = {}
+for _, id in ipairs(cjson.decode(ARGV[4])) do
+  found[id] = true
+  redis.call('HSETNX', KEYS[3], id, string.format('%.3f', tick.started_at))
+end
+for _, id in ipairs(redis.call('HKEYS', KEYS[3])) do
+  if not found[id] then redis.call('HDEL', KEYS[3], id) end
+end
 return 1

@@ -87,7 +87,7 @@ end
 -- Count an ended action, tell it, and free its lease. Used by end.lua, reap.lua and for cancelling.
 -- keys: lease, counters, events, asks, wake; killed: the action's pool process died of it
 local function free(keys, lease, now, outcome, detail, killed)
-  local labels = '|' .. lease.worker_id .. '|' .. lease.action
+  local labels = '|' .. (lease.counted_as or lease.worker_id) .. '|' .. lease.action
   local began = lease.begun_at or lease.claimed_at
   local duration = math.max(0, now - began)
   lease.stage = 'free'

@@ -36,6 +36,7 @@ from workers.model import Desired, Observed, Status
 
 NAME = "plant-1"
 NODE = "edge-1"
+ALWAYS_TIMED = ("supervisor_tick_duration_seconds", "supervisor_action_queue_wait_seconds")
 
 
 def dump(client: Any) -> dict[str, object]:
@@ -101,8 +102,14 @@ class Plant:
         return dump(self.client)
 
     def counters(self, place: str = NODE) -> dict[str, str]:
-        """Return the counters of a place."""
-        return dict(self.client.hgetall(self.keys.counters(place)))
+        """Return the counters of a place, but for how long ticks took and actions waited, which is counted always."""
+        counted = self.client.hgetall(self.keys.counters(place))
+        return {field: value for field, value in counted.items() if not field.startswith(ALWAYS_TIMED)}
+
+    def timed(self, metric: str, place: str) -> dict[str, str]:
+        """Return the fields of one histogram at a place, without its name."""
+        counted = self.client.hgetall(self.keys.counters(place))
+        return {field.removeprefix(metric): value for field, value in counted.items() if field.startswith(metric)}
 
     def events(self, place: str = NODE) -> list[dict[str, str]]:
         """Return the events of a place without their ids, oldest first."""

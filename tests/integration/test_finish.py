@@ -20,6 +20,23 @@ def test_the_end_frees_the_lease_keeps_the_report_and_counts_itself_and_its_skip
         "supervisor_skips_total|node_away": "2",
         "supervisor_skips_total|backing_off": "1",
     }
+    assert plant.timed("supervisor_tick_duration_seconds", SUPERVISOR) == {
+        **{f"_bucket|{bound}": "1" for bound in ("0.25", "0.5", "1", "2.5", "5")},
+        "_count": "1",
+        "_sum": "0.25",
+    }
+
+
+def test_since_when_a_worker_is_not_as_desired_is_kept_until_a_tick_finds_it_so(plant: Plant) -> None:
+    def end(mismatches: list[str]) -> dict[str, float]:
+        assert plant.store.finish_tick(NAME, plant.start_tick(), "{}", {}, mismatches)
+        return plant.store.mismatches(NAME)
+
+    assert end(["flow-1"]) == {"flow-1": NOW + 1}
+    assert end(["flow-1", "flow-2"]) == {"flow-1": NOW + 1, "flow-2": NOW + 2}
+    assert end(["flow-2"]) == {"flow-2": NOW + 2}
+    assert end(["flow-1"]) == {"flow-1": NOW + 4}
+    assert end([]) == {}
 
 
 def test_a_tick_that_was_taken_over_ends_nothing(plant: Plant) -> None:
@@ -27,7 +44,7 @@ def test_a_tick_that_was_taken_over_ends_nothing(plant: Plant) -> None:
     plant.clock.advance(5)
     plant.start_tick()
     before = plant.dump()
-    assert plant.store.finish_tick(NAME, late, "{}", {"node_away": 2}) is False
+    assert plant.store.finish_tick(NAME, late, "{}", {"node_away": 2}, ["flow-1"]) is False
     assert plant.dump() == before
 
 

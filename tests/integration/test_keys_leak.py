@@ -22,6 +22,7 @@ ONE_EACH = {
     "collector",
     "counters",
     "revision",
+    "mismatches",
     "rejected",
 }  # per place
 ONE_PER_ITEM = {"identity", "desired", "override", "observed", "status", "lease"}  # gone with forget

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from supervisor.fleet import WorkerEntry
 from supervisor.keys import POOL
 from supervisor.model import CollectorDocument, Lease, NodeDocument
 from supervisor.plan import phase_of
-from supervisor.store import Applied, decode
+from supervisor.store import Applied, Store, decode
 from supervisor.view import load_world
 from tests.integration.plant import NAME, NODE, Plant, grant_of, put, worker
 from workers.model import Control, Desired, Identity, Observed, Override, Phase, Status
@@ -300,3 +301,51 @@ def test_a_move_that_was_made_survives_an_emptied_redis(plant: Plant) -> None:
     plant.must_tick()
     assert phase(plant)[0] == OTHER
     assert document(plant, Desired).moves_to == ""
+
+
+# -- while it is read -------------------------------------------------------------------------------------------------
+
+
+class Restless:
+    """A client with which something happens before each pipeline."""
+
+    def __init__(self, client: Any, happens: Callable[[], None]) -> None:
+        self._client = client
+        self._happens = happens
+
+    def pipeline(self, **how: Any) -> Any:
+        self._happens()
+        return self._client.pipeline(**how)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def test_a_worker_that_moves_while_counters_are_read_is_counted_once(plant: Plant) -> None:
+    live(plant)
+    total = plant.store.counters(NAME, [NODE, OTHER])
+    assert total["supervisor_actions_enqueued_total|flow-1|stop"] == 1
+    plant.apply_fleet(worker("flow-1", node=OTHER))
+    moved: list[bool] = []
+
+    def happens() -> None:
+        if not moved:
+            moved.append(plant.leave())
+
+    read = Store(Restless(plant.client, happens), "test", plant.clock.now)  # type: ignore[arg-type]  # all that a store needs
+    assert read.counters(NAME, [NODE, OTHER]) == total
+    assert moved == [True]
+
+
+def test_counters_are_read_at_one_moment_if_what_is_wished_for_never_rests(plant: Plant) -> None:
+    live(plant)
+    total = plant.store.counters(NAME, [NODE, OTHER])
+    tries = []
+
+    def happens() -> None:
+        tries.append(1)
+        plant.store.touch(NAME)
+
+    read = Store(Restless(plant.client, happens), "test", plant.clock.now)  # type: ignore[arg-type]  # all that a store needs
+    assert read.counters(NAME, [NODE, OTHER]) == total
+    assert len(tries) == 3

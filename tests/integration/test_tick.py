@@ -100,6 +100,7 @@ def test_s1_a_failed_check_opens_the_circuit_ends_the_tick_and_the_last_action_i
     assert circuit_events(calm) == ["circuit.opened", "circuit.restart"]
     assert calm.counters(SUPERVISOR) == {
         "supervisor_infrastructure_check_failures_total": "1",
+        "supervisor_circuit_transitions_total|open": "1",
         "supervisor_ticks_total": "1",
     }
     document = calm.tick_document()

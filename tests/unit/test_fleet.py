@@ -72,8 +72,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "only blanks": (" \n\n", "is empty; expected at least a [supervisor] table with a name"),
     "unknown table": (
         "foo = 1\n" + TOP,
-        "top level: unknown key 'foo' (value 1); expected one of children, groups, rules, supervisor, supervisors, "
-        "workers",
+        "top level: unknown key 'foo' (value 1); expected one of children, groups, metrics, rules, supervisor, "
+        "supervisors, workers",
     ),
     "unknown key of the supervisor": (
         TOP + "foo = 1\n",
@@ -91,6 +91,14 @@ REFUSED: dict[str, tuple[str, str]] = {
         TOP + GROUP + "max = 3\n",
         "[[groups]] number 1 (name 'line'): unknown key 'max' (value 3); expected one of max_in_action, name, "
         "supervisor",
+    ),
+    "a label for workers that there is not": (
+        TOP + '[metrics]\nworker_label = "node"\n',
+        "[metrics], key worker_label: value 'node': expected one of worker_id, worker_type",
+    ),
+    "an unknown key of metrics": (
+        TOP + "[metrics]\nlabel = 1\n",
+        "[metrics]: unknown key 'label' (value 1); expected one of worker_label",
     ),
     "a group without a number": (
         TOP + '[[groups]]\nname = "line"\n',
@@ -420,7 +428,9 @@ def test_an_unknown_key_with_a_dot_in_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(FleetError) as caught:
         read_fleet(path, TYPES)
     assert str(caught.value).startswith(f"{path}: top level: unknown key 'a.b' ")
-    assert str(caught.value).endswith("; expected one of children, groups, rules, supervisor, supervisors, workers")
+    assert str(caught.value).endswith(
+        "; expected one of children, groups, metrics, rules, supervisor, supervisors, workers"
+    )
 
 
 class Plain(msgspec.Struct, frozen=True):
@@ -969,3 +979,9 @@ def test_a_supervisor_that_cannot_be_a_child_is_refused(old: str, new: str, mess
     with pytest.raises(FleetError) as caught:
         read_fleets(path, TYPES)
     assert str(caught.value) == f"{path}: {message}"
+
+
+def test_metrics_are_labelled_with_the_workers_id_unless_the_file_says_type(tmp_path: Path) -> None:
+    assert read_fleet(written(tmp_path, TOP), TYPES).settings.worker_label == "worker_id"
+    by_type = TOP + '[metrics]\nworker_label = "worker_type"\n'
+    assert read_fleet(written(tmp_path, by_type), TYPES).settings.worker_label == "worker_type"
