@@ -7,7 +7,8 @@ FLEET ?= compose/demo/fleet.toml
 PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,workers/*/states.py,workers/*/config.py,$\
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
 	supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
-	supervisor/metrics.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py
+	supervisor/metrics.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py,$\
+	supervisor/logschema.py
 
 .PHONY: help run test test-all test-faults soak mutation lint format diagrams check-lock lock clean
 
@@ -63,13 +64,15 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.diagrams --check
+	$(BIN)/python -m tests.logdocs --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-diagrams: $(VENV)/.dev ## Write docs/state-machines.md from the tables
+diagrams: $(VENV)/.dev ## Write docs/state-machines.md from the tables, docs/logs.md from the schema of log lines
 	$(BIN)/python -m tests.diagrams
+	$(BIN)/python -m tests.logdocs
 
 check-lock: ## See that requirements.lock alone is enough to run every part
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock

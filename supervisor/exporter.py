@@ -14,14 +14,12 @@ from prometheus_client.registry import Collector
 from supervisor.conditions import ConditionType, conditions
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument
-from supervisor.logs import logger
 from supervisor.metrics import COUNTERS, HISTOGRAMS, Counter, Histogram
 from supervisor.plan import phase_of
 from supervisor.rendezvous import is_away
 from supervisor.runtime import Runtime
 from supervisor.view import World, load_world
 
-log = logger("supervisor.exporter")
 _READY_TICKS = 5  # a supervisor without a tick for this many intervals is not ready
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
@@ -59,13 +57,17 @@ class StoreCollector(Collector):
 
     def _worlds(self) -> Iterator[tuple[str, World]]:
         now = self._runtime.store.now()
+        troubles = self._runtime.troubles
         for name in self._runtime.store.supervisors():
             try:
                 index = self._runtime.store.index(name)
-                if index is not None:
-                    yield name, load_world(self._runtime, name, index, now)
+                world = load_world(self._runtime, name, index, now) if index is not None else None
             except BadDocument as error:
-                log.warning("Supervisor left out of this scrape", event_name="exporter.bad_document", error=str(error))
+                troubles.is_now("exporter.bad_document", name, "unreadable", supervisor=name, error=str(error))
+                continue
+            troubles.is_now("exporter.bad_document", name, "")
+            if world is not None:
+                yield name, world
 
     def ready(self) -> str | None:
         """Return None when Redis answers and every supervisor ticks, else why not."""

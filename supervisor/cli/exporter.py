@@ -8,6 +8,7 @@ import sys
 import click
 
 from supervisor.errors import SupervisorError
+from supervisor.logs import configure
 from supervisor.runtime import make_runtime
 from supervisor.settings import Settings
 
@@ -26,7 +27,9 @@ def command(context: click.Context, host: str, port: int) -> None:
     from supervisor import exporter
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    runtime = make_runtime(Settings.from_env(data_dir=context.find_root().obj["data_dir"]))
+    settings = Settings.from_env(data_dir=context.find_root().obj["data_dir"])
+    configure(settings.log_format, settings.log_level)
+    runtime = make_runtime(settings)
     try:
         exporter.serve(runtime, host, port)
     except OSError as error:

@@ -190,4 +190,4 @@ def test_a_redis_that_answers_reads_and_refuses_writes_is_said_once_with_the_rea
         wait_for_looks(runtime, "flow-1", 2)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     told = [(line["level"], line["event"], line.get("reason")) for line in lines if line["event"].startswith("store.")]
-    assert told == [("warning", "store.away", "disk"), ("info", "store.back", None)]
+    assert told == [("warning", "store.away", "disk"), ("info", "store.away.over", None)]
