@@ -280,12 +280,15 @@ class Collector:
         before = watched.seen.get(item)
         watched.seen[item] = seen
         self._unsaved.setdefault((supervisor, place), {})[item] = reading
+        self._tell_rejected(f"{supervisor}/{item}", item, reading.rejected)
         if before is not None and news(before) == news(seen):
             return
         self._news.add((supervisor, place))
-        if reading.rejected is not None:
-            rejected = reading.rejected
-            log.tell("observation.rejected", worker_id=item, reason=rejected.reason, error=rejected.why)
+
+    def _tell_rejected(self, name: str, item: str, rejected: Rejected | None) -> None:
+        """Say once that readings of an item are not believed, not at every look."""
+        reason, error = (rejected.reason, rejected.why) if rejected is not None else ("", "")
+        self._runtime.troubles.is_now("observation.rejected", name, reason, worker_id=item, error=error)
 
     async def _save_forever(self) -> None:
         """Write what was seen in batches, and the collector's own heartbeat."""

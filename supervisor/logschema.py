@@ -56,6 +56,9 @@ FIELDS = {
     "message": Field(str, "The same in words; constant"),
     "error_scope": Field(str, "`infrastructure` or `worker`: what it concerns"),
     "impact": Field(str, "`all_workers` or `single_worker`: whom it concerns"),
+    # in every line that belongs to a trace
+    "trace_id": Field(str, "Id of the trace, where actions are traced"),
+    "span_id": Field(str, "Id of the span"),
     # whom it is about
     "supervisor": Field(str, "Name of the supervisor"),
     "node": Field(str, "Name of the node"),
@@ -113,6 +116,7 @@ FIELDS = {
     "items": Field(int, "Workers and children"),
     "keys": Field(list, "Names of the message's fields"),
 }
+TRACE = ("trace_id", "span_id")
 COMMON = ("timestamp", "level", "event", "message", "error_scope", "impact")
 _ACTION = ("worker_id", "action_type", "action_id", "token")
 _CIRCUIT = ("supervisor", "child_name", "circuit_open", "incident")
@@ -128,11 +132,13 @@ def _worker(level: str, message: str, *fields: str, optional: tuple[str, ...] = 
     return Event(level, message, "worker", fields, optional)
 
 
-def _trouble(wrong: str, over: str, *fields: str, optional: tuple[str, ...] = ()) -> tuple[Event, Event]:
+def _trouble(
+    wrong: str, over: str, *fields: str, optional: tuple[str, ...] = (), scope: str = "infrastructure"
+) -> tuple[Event, Event]:
     """Return what is said of a condition that lasts: at first and every 30 s with a count, and when it is over."""
     return (
-        Event("warning", wrong, "infrastructure", (*fields, *_TROUBLE), optional),
-        Event("info", over, "infrastructure", (*fields, *_OVER)),
+        Event("warning", wrong, scope, (*fields, *_TROUBLE), optional),
+        Event("info", over, scope, (*fields, *_OVER)),
     )
 
 
@@ -155,6 +161,9 @@ _TROUBLES = {
     ),
     "child.unreadable": _trouble(
         "Child cannot be read", "Child can be read again", "supervisor", "child_name", optional=("error",)
+    ),
+    "observation.rejected": _trouble(
+        "Reading rejected", "Readings are believed again", "worker_id", optional=("error",), scope="worker"
     ),
     "node.clock_skew": _trouble(
         "This node's clock is wrong; only its logs go by it",
@@ -258,7 +267,6 @@ EVENTS: Mapping[str, Event] = {
     ),
     "worker.moved": _worker("info", "Worker moved", "worker_id", "from_place", "to_place"),
     "worker.forgotten": _worker("info", "Worker forgotten", "worker_id"),
-    "observation.rejected": _worker("warning", "Reading rejected", "worker_id", "reason", "error"),
     # the store
     "store.hold_off": _infrastructure("warning", "Nothing is claimed for a while", "supervisor", "reason", "seconds"),
     "store.restored": _infrastructure(
@@ -313,7 +321,7 @@ def line_faults(line: Mapping[str, object]) -> list[str]:
     missing = [f"{name}: {field} is missing" for field in (*COMMON, *_OF_LIBRARY[name == LIBRARY]) if field not in line]
     if name == LIBRARY:
         return missing + ([] if line.get("level") in _LEVELS else [f"{name}: level is {line.get('level')!r}"])
-    fields = {key: value for key, value in line.items() if key not in COMMON}
+    fields = {key: value for key, value in line.items() if key not in COMMON + TRACE}
     return missing + _other_than_said(name, line, fields) + faults(name, fields)
 
 

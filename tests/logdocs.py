@@ -15,7 +15,8 @@ Generated from `supervisor/logschema.py` by `make diagrams`; `make lint` fails w
 
 Every process writes one line of JSON to stderr for each event (`FSM_LOG_FORMAT=console`: readable colour instead), from
 `FSM_LOG_LEVEL` on. An event has one level and one message, which never change; every line has `timestamp`, `level`,
-`event`, `message`, `error_scope` and `impact`. What is about a child is of the scope infrastructure, whoever says it.
+`event`, `message`, `error_scope` and `impact`, and in a trace `trace_id` and `span_id`. What is about a child is of the
+scope infrastructure, whoever says it. Redis and Flower write lines of their own.
 
 A condition that lasts is said when it begins or its `reason` changes, then every {REPEAT_EVERY:g} s with a `count`, and
 as `EVENT.over` when it has ended. Lines of Celery and other libraries are the event `library.said`, with the library's

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from supervisor import failures, tick
-from supervisor.logschema import COMMON, EVENTS, FIELDS, faults, line_faults
+from supervisor.logschema import COMMON, EVENTS, FIELDS, TRACE, faults, line_faults
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCES = [path for part in ("supervisor", "workers", "actions") for path in sorted((ROOT / part).rglob("*.py"))]
@@ -109,7 +109,7 @@ def test_nothing_in_the_schema_is_unused() -> None:
     said = {event for calls in all_calls() for call in calls.found for event in call.events} | OF_NOTICES
     assert EVENTS.keys() - said - {f"{event}.over" for event in said} == set()
     used = {field for event in EVENTS.values() for field in (*event.fields, *event.optional)}
-    assert FIELDS.keys() - used - {*COMMON, "logger"} == set()
+    assert FIELDS.keys() - used - {*COMMON, *TRACE, "logger"} == set()
 
 
 def test_every_field_of_an_event_is_described() -> None:
@@ -138,6 +138,7 @@ FORGOTTEN = {
     ("changes", "wrong"),
     [
         ({}, []),
+        ({"trace_id": "a1", "span_id": "b2"}, []),
         ({"level": "error"}, ["worker.forgotten: level is 'error', not 'info'"]),
         ({"message": "Gone"}, ["worker.forgotten: message is 'Gone', not 'Worker forgotten'"]),
         ({"impact": "all_workers"}, ["worker.forgotten: impact is 'all_workers', not 'single_worker'"]),
