@@ -17,24 +17,38 @@ from typing import Any, Protocol
 import structlog
 
 from supervisor.clock import SystemClock
-from supervisor.logschema import EVENTS, LIBRARY, SCOPES, scope_of
+from supervisor.logschema import EVENTS, LIBRARY, SCOPES, Event, scope_of
 
 REPEAT_EVERY = 30.0  # seconds between two lines about a condition that lasts
 _URL_PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/]*@")  # up to the last @: a password may hold one
-_NAMED_SECRET = re.compile(
-    r"(?i)\b(password|passwd|secret|api[_-]?key)(['\"]?\s*[=:]\s*)(?:'[^']*'|\"[^\"]*\"|[^\s'\"&,;}]+)"
-)
+_SECRET_WORDS = ("passw", "secret", "api")
+_KEPT_BACK = r"[\w-]*(?:password|passwd|secret|api[_-]?key)[\w-]*"
+_IS_KEPT_BACK = re.compile(_KEPT_BACK, re.IGNORECASE)
+_NAMED_SECRET = re.compile(rf"({_KEPT_BACK})(['\"]?\s*[=:]\s*)(?:'[^']*'|\"[^\"]*\"|[^\s'\"&,;}}]+)", re.IGNORECASE)
 
 
 def redact(value: Any) -> Any:
     """Return a value without the passwords of URLs and without what is called a password or secret in a text."""
     if isinstance(value, str):
-        return _NAMED_SECRET.sub(r"\1\2***", _URL_PASSWORD.sub(r"\1:***@", value))
+        return _redact_text(value)
+    if value is None or isinstance(value, int | float):
+        return value
     if isinstance(value, Mapping):
-        return {key: redact(one) for key, one in value.items()}
+        return {key: "***" if _IS_KEPT_BACK.fullmatch(str(key)) else redact(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [redact(one) for one in value]
-    return value if isinstance(value, int | float | None) else redact(str(value))
+    return _redact_text(str(value))
+
+
+def _redact_text(text: str) -> str:
+    """Look for what a secret cannot do without before any search by pattern: most texts have none."""
+    if "://" in text and "@" in text:
+        text = _URL_PASSWORD.sub(r"\1:***@", text)
+    if "=" in text or ":" in text:
+        lower = text.lower()
+        if any(word in lower for word in _SECRET_WORDS):
+            text = _NAMED_SECRET.sub(r"\1\2***", text)
+    return text
 
 
 class Telling(Protocol):
@@ -54,6 +68,8 @@ class Log:
     def tell(self, event_name: str, **fields: object) -> None:
         """Say that `event_name` happened."""
         event = EVENTS[event_name]
+        if not _is_wanted(event):  # known at once: a tick has thousands of lines for debugging
+            return
         getattr(self._logger, event.level)(event.message, event_name=event_name, **fields, **scope_of(event, fields))
 
 
@@ -63,7 +79,7 @@ class RawLog:
     def tell(self, event_name: str, **fields: object) -> None:
         """Say that `event_name` happened."""
         event = EVENTS[event_name]
-        if logging.getLevelNamesMapping()[event.level.upper()] < _form.level:
+        if not _is_wanted(event):
             return
         line: Any = {"event": event.message, "level": event.level, "event_name": event_name}
         line |= {**fields, **scope_of(event, fields)}
@@ -147,7 +163,12 @@ _JSON = (
     _in_order,
     structlog.processors.JSONRenderer(),
 )
-_form = _Form(logging.INFO, _JSON)
+_form = _Form(logging.NOTSET, _JSON)
+_LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
+
+
+def _is_wanted(event: Event) -> bool:
+    return _LEVELS[event.level] >= _form.level
 
 
 def configure(log_format: str, level: str) -> None:
@@ -157,7 +178,7 @@ def configure(log_format: str, level: str) -> None:
     """
     global _form  # noqa: PLW0603 - one per process, as logging's own set-up; RawLog must not ask that for it
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    least = logging.getLevelNamesMapping()[level.upper()]
+    least = _LEVELS[level.lower()]
     _form = _Form(least, (_redacted, structlog.dev.ConsoleRenderer()) if console else _JSON)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -104,6 +104,8 @@ def test_a_raw_line_is_as_any_other_and_goes_to_stderr_without_a_handler(capfd: 
         ('{"api_key": "abc", "n": 1}', '{"api_key": ***, "n": 1}'),
         ("?db=1&password=abc&x=2", "?db=1&password=***&x=2"),
         ("the password is wrong", "the password is wrong"),
+        ("FSM_REDIS_PASSWORD=abc FSM_NODE=edge-1", "FSM_REDIS_PASSWORD=*** FSM_NODE=edge-1"),
+        ({"FLOWER_PASSWORD": "abc", "user": "ops"}, {"FLOWER_PASSWORD": "***", "user": "ops"}),
         ({"url": [URL, ("a", URL)]}, {"url": ["redis://ops:***@h:1/0", ["a", "redis://ops:***@h:1/0"]]}),
         (ValueError(URL), "redis://ops:***@h:1/0"),
         (None, None),
