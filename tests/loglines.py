@@ -22,3 +22,15 @@ def faults_in(text: str) -> list[str]:
     """Return how the lines of JSON in a text differ from the schema. A last line that is cut off is no line."""
     whole = text[: text.rfind("\n") + 1]
     return [fault for line in lines_of(whole) for fault in line_faults(line)]
+
+
+def news_of(text: str, event: str) -> list[dict[str, Any]]:
+    """Return what a text says of a condition that lasts: that it began, became another, or ended; not that it lasts."""
+    told: list[dict[str, Any]] = []
+    for line in lines_of(text):
+        if line["event"] not in (event, f"{event}.over"):
+            continue
+        before = told[-1] if told else {}
+        if (line["event"], line.get("reason")) != (before.get("event"), before.get("reason")):
+            told.append(line)
+    return told
