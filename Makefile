@@ -7,7 +7,8 @@ FLEET ?= compose/demo/fleet.toml
 PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,workers/*/states.py,workers/*/config.py,$\
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
 	supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
-	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py
+	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py,$\
+	supervisor/logschema.py
 
 .PHONY: help run test test-all test-faults soak mutation lint format diagrams dashboard check-lock lock clean
 
@@ -65,14 +66,16 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs and dashb
 	$(BIN)/python compose/grafana/dashboards/build.py --check
 	$(BIN)/python -m tests.diagrams --check
 	$(BIN)/python -m tests.observability --check
+	$(BIN)/python -m tests.logdocs --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-diagrams: $(VENV)/.dev ## Write docs/state-machines.md and the tables of docs/observability.md
+diagrams: $(VENV)/.dev ## Write docs/state-machines.md, docs/logs.md and the tables of docs/observability.md
 	$(BIN)/python -m tests.diagrams
 	$(BIN)/python -m tests.observability
+	$(BIN)/python -m tests.logdocs
 
 dashboard: $(VENV)/.dev ## Write compose/grafana/dashboards/supervisor.json from build.py beside it
 	$(BIN)/python compose/grafana/dashboards/build.py

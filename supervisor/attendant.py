@@ -16,15 +16,16 @@ from pathlib import Path
 import psutil
 
 from supervisor.clock import skew_of
-from supervisor.connection import STORE_ERRORS
+from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import Refused, SupervisorError
-from supervisor.logs import raw_line
+from supervisor.logs import RawLog, Trouble
 from supervisor.model import HEARTBEAT_INTERVAL, NodeDocument
 from supervisor.renewal import End, Execution, Renewal
 from supervisor.runtime import Runtime
 from workers import holder
 from workers.holder import boot_id, stat_of
 
+log = RawLog()
 _FAILURES: tuple[type[Exception], ...] = (SupervisorError, *STORE_ERRORS)
 _BEAT = 0.5  # seconds between two looks of the attendant
 _HUNG_AFTER = 10.0  # seconds without a local heartbeat after which a collector is replaced
@@ -95,7 +96,7 @@ class CollectorWatch:
         if process is None and self._child is not None and self._child.poll() is None:
             process = psutil.Process(self._child.pid)
         if process is not None:
-            raw_line(f"collector of {self._node} (pid {process.pid}) hangs: replacing it")
+            log.tell("collector.hung", node=self._node, pid=process.pid)
             process.kill()
 
     def _start(self, now: float) -> None:
@@ -155,15 +156,19 @@ class NodeAttendant:
         clock = runtime.clock
         self._renewal = Renewal(runtime.leases, executor, clock, active, reports)
         self._watch = None if node is None else CollectorWatch(runtime.settings.data_dir, node, clock.monotonic)
-        self._away = False
+        self._away = Trouble(log, "store.away", clock.monotonic)
+        self._trouble = Trouble(log, "attendant.failed", clock.monotonic)
         self._next_heartbeat = 0.0
         self._drain_since: float | None = None
         self._in_flight = 0
         self.cut_short = False
 
     def begin(self) -> None:
-        """Take the node's name. Raises `Refused` when another host has it."""
-        self._heartbeat(left=False)
+        """Take the node's name, later if the store does not answer yet. Raises `Refused` when another host has it."""
+        try:
+            self._heartbeat(left=False)
+        except STORE_ERRORS as error:
+            self._store_is_away(error)
 
     def run(self, stop: threading.Event) -> None:
         """Attend until `stop`. Nothing that Redis does ends this loop."""
@@ -171,16 +176,17 @@ class NodeAttendant:
             self._renewal.wait(_BEAT)
             try:
                 self._beat()
+                self._trouble.is_now("")
             except Refused as error:
                 self._lose_name(error)
             except STORE_ERRORS as error:
-                self._store_is(away=True, error=str(error))
+                self._store_is_away(error)
             except Exception as error:  # noqa: BLE001 - leases are renewed here: no fault of a part may end it
-                raw_line(f"the attendant goes on after {type(error).__name__}: {error}")
+                self._trouble.is_now(type(error).__name__, error=str(error))
 
     def _lose_name(self, error: Refused) -> None:
         """Stop the executor, once: another host has its node's name. What runs is drained, so this thread goes on."""
-        raw_line(f"error: {error}")
+        log.tell("executor.refused", error=str(error))
         self._next_heartbeat = math.inf
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -194,7 +200,7 @@ class NodeAttendant:
         if now >= self._next_heartbeat:
             self._heartbeat(left=False)
             self._next_heartbeat = now + HEARTBEAT_INTERVAL  # one that failed is due again at the next look
-            self._store_is(away=False)
+            self._away.is_now("")
 
     def _drain(self) -> None:
         """Once the executor stops: give what runs `drain_timeout` to end, then tell it to give up."""
@@ -205,7 +211,7 @@ class NodeAttendant:
         if self._drain_since is None:
             self._drain_since = now
             self._in_flight = self._renewal.in_flight
-            raw_line(f"draining: {self._in_flight} actions in flight, waiting {timeout:g}s at most")
+            log.tell("executor.draining", in_flight=self._in_flight, timeout=timeout)
         elif now - self._drain_since >= timeout and self._renewal.give_up_all("its executor stops"):
             self.cut_short = True
 
@@ -214,7 +220,7 @@ class NodeAttendant:
         try:
             self._renewal.kill_all(why)
         except STORE_ERRORS as error:
-            raw_line(f"the ends of killed actions were not written: {error}")
+            log.tell("executor.ends_not_written", error=str(error))
 
     def leave(self) -> None:
         """End the collector without waiting for it."""
@@ -224,15 +230,20 @@ class NodeAttendant:
     def end(self) -> None:
         """Say how the drain went, end the collector, and say that the node has left."""
         if self._drain_since is not None:
-            took = self._runtime.clock.monotonic() - self._drain_since
-            how = f"cut short: {self._renewal.cancelled} cancelled" if self.cut_short else "all of them ended"
-            raw_line(f"drained in {took:.1f}s: {self._in_flight} actions were in flight, {how}")
+            self._tell_drained(round(self._runtime.clock.monotonic() - self._drain_since, 3))
         if self._watch is not None:
             self._watch.end(_STOP_TIMEOUT)
         try:
             self._heartbeat(left=True)
         except _FAILURES as error:
-            raw_line(f"the node's end was not written: {error}")
+            log.tell("node.end_not_written", error=str(error))
+
+    def _tell_drained(self, took: float) -> None:
+        if self.cut_short:
+            cancelled = self._renewal.cancelled
+            log.tell("executor.cut_short", in_flight=self._in_flight, duration=took, cancelled=cancelled)
+        else:
+            log.tell("executor.drained", in_flight=self._in_flight, duration=took)
 
     def _heartbeat(self, left: bool) -> None:
         skew = self._measure_skew()
@@ -259,8 +270,6 @@ class NodeAttendant:
         now = self._runtime.store.now()
         return skew_of(clock.now(), now, clock.monotonic() - before)
 
-    def _store_is(self, away: bool, error: str = "") -> None:
-        """Say once that Redis went away, and once that it is back."""
-        if away != self._away:
-            self._away = away
-            raw_line(f"the store does not answer: {error}" if away else "the store answers again")
+    def _store_is_away(self, error: Exception) -> None:
+        """Tell that Redis does not answer; that it does again is told with the next heartbeat."""
+        self._away.is_now(trouble_with(error), error=str(error))

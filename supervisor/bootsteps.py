@@ -22,16 +22,17 @@ from celery.worker.request import Request
 from actions.model import Outcome
 from supervisor import poolprocess
 from supervisor.attendant import NodeAttendant, queue_node
-from supervisor.connection import STORE_ERRORS, connect
+from supervisor.connection import connect
 from supervisor.errors import Refused, TimedOut
 from supervisor.leases import Grant
-from supervisor.logs import raw_line
+from supervisor.logs import RawLog
 from supervisor.model import HARD_KILL_AFTER
 from supervisor.renewal import End, Execution, kill_tree
 from supervisor.runtime import make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Store
 
+log = RawLog()
 _LEFT_AT_ONCE = 128 + signal.SIGTERM  # exit code after the second SIGTERM, as a shell would say it
 _reports: queue.SimpleQueue[End] = queue.SimpleQueue()
 
@@ -122,10 +123,8 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
         try:
             attendant.begin()
         except Refused as error:
-            raw_line(f"error: {error}")
+            log.tell("executor.refused", error=str(error))
             raise SystemExit(1) from None
-        except STORE_ERRORS as error:
-            raw_line(f"the store does not answer yet: {error}")
         self._attendant = attendant
         self._thread = threading.Thread(target=attendant.run, args=(self._stop,), name="attendant", daemon=True)
         self._thread.start()
@@ -148,7 +147,7 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
             if not _is_stopping() and callable(first):
                 first(number, frame)
                 return
-            raw_line(f"told twice to stop: leaving at once, {len(active())} actions are killed")
+            log.tell("executor.left_at_once", in_flight=len(active()))
             for execution in active():
                 kill_tree(execution.pid)
             if self._attendant is not None:

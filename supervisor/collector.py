@@ -22,7 +22,7 @@ from supervisor.clock import skew_of
 from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import BadDocument, SupervisorError
 from supervisor.keys import POOL
-from supervisor.logs import WORKER, Trouble, configure, logger
+from supervisor.logs import Trouble, configure, logger
 from supervisor.looks import see_child
 from supervisor.model import CLOCK_SKEW, HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
 from supervisor.readings import KEPT_ASIDE, Rejected, check, news, unknown
@@ -106,23 +106,13 @@ class Collector:
         self._unsaved: dict[tuple[str, str], dict[str, Reading]] = {}
         self._news: set[tuple[str, str]] = set()
         self._asked: set[tuple[str, str]] = set()
-        self._failing: set[str] = set()
-        self._clock_trouble = Trouble(
-            log,
-            "node.clock_skew",
-            "This node's clock is wrong; only its logs go by it",
-            "This node's clock is right again",
-        )
-        self._disk_trouble = Trouble(
-            log,
-            "collector.heartbeat",
-            "The collector cannot say to its executor that it lives",
-            "The collector can say to its executor that it lives",
-        )
+        self._failing: dict[str, str] = {}
+        monotonic = runtime.clock.monotonic
+        self._clock_trouble = Trouble(log, "node.clock_skew", monotonic)
+        self._disk_trouble = Trouble(log, "collector.heartbeat", monotonic)
+        self._away_trouble = Trouble(log, "store.away", monotonic)
         self._full_until = 0.0
-        self._store_trouble = Trouble(
-            log, "store.full", "Redis is full: nothing is begun, and history gives way", "Redis has room again"
-        )
+        self._full_trouble = Trouble(log, "store.full", monotonic)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -192,15 +182,13 @@ class Collector:
         try:
             await asyncio.to_thread(call)
         except STORE_ERRORS as error:
-            if not self._failing:
-                fields = {"node": self._node, "reason": trouble_with(error), "error": str(error)}
-                log.warning("The store does not answer", event_name="store.away", **fields)
-            self._failing.add(call.__name__)
+            self._failing[call.__name__] = trouble_with(error)
+            self._away_trouble.is_now(next(iter(self._failing.values())), node=self._node, error=str(error))
             await asyncio.sleep(0.5)
             return
-        if self._failing == {call.__name__}:
-            log.info("The store answers again", event_name="store.back", node=self._node)
-        self._failing.discard(call.__name__)
+        self._failing.pop(call.__name__, None)
+        if not self._failing:
+            self._away_trouble.is_now("")
 
     def _read(self) -> None:
         """Read the index and the documents of what is to be observed here."""
@@ -210,10 +198,13 @@ class Collector:
         found: dict[str, Watched] = {}
         for supervisor in store.supervisors():
             try:
-                index = store.index(supervisor)
+                index, bad = store.index(supervisor), ""
             except BadDocument as error:
-                log.warning("Supervisor cannot be read", event_name="collector.bad_document", error=str(error))
+                bad = str(error)
                 index = self._watched[supervisor].index if supervisor in self._watched else None
+            self._runtime.troubles.is_now(
+                "collector.bad_document", supervisor, "unreadable" if bad else "", supervisor=supervisor, error=bad
+            )
             if index is None:
                 continue
             mine = store.read_worker(supervisor, self._mine(supervisor, index))
@@ -289,12 +280,15 @@ class Collector:
         before = watched.seen.get(item)
         watched.seen[item] = seen
         self._unsaved.setdefault((supervisor, place), {})[item] = reading
+        self._tell_rejected(f"{supervisor}/{item}", item, reading.rejected)
         if before is not None and news(before) == news(seen):
             return
         self._news.add((supervisor, place))
-        if reading.rejected is not None:
-            fields = {"worker_id": item, "reason": reading.rejected.reason, "error": reading.rejected.why}
-            log.warning("Reading rejected", event_name="observation.rejected", **fields, **WORKER)
+
+    def _tell_rejected(self, name: str, item: str, rejected: Rejected | None) -> None:
+        """Say once that readings of an item are not believed, not at every look."""
+        reason, error = (rejected.reason, rejected.why) if rejected is not None else ("", "")
+        self._runtime.troubles.is_now("observation.rejected", name, reason, worker_id=item, error=error)
 
     async def _save_forever(self) -> None:
         """Write what was seen in batches, and the collector's own heartbeat."""
@@ -335,7 +329,7 @@ class Collector:
         now = self._runtime.clock.monotonic()
         if full:
             self._full_until = now + _FULL_FOR
-        self._store_trouble.is_now("maxmemory" if now < self._full_until else "", node=self._node)
+        self._full_trouble.is_now("maxmemory" if now < self._full_until else "", node=self._node)
 
     async def _asks_forever(self) -> None:
         """Look at once at what an ended action asks for."""
@@ -387,12 +381,12 @@ def main(node: str) -> int:
     configure(settings.log_format, settings.log_level)
     lock = lock_node(settings.data_dir, node)
     if lock is None:
-        log.error("Another collector of this node lives", event_name="collector.refused", node=node)
+        log.tell("collector.refused", node=node)
         return 7
     with lock:
-        log.info("Collector started", event_name="collector.started", node=node, pid=os.getpid())
+        log.tell("collector.started", node=node, pid=os.getpid())
         asyncio.run(Collector(make_runtime(settings), node).run())
-        log.info("Collector stopped", event_name="collector.stopped", node=node, pid=os.getpid())
+        log.tell("collector.stopped", node=node, pid=os.getpid())
     return 0
 
 

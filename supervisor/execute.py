@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from actions.model import ActionContext, ActionError, Cancelled, Fenced, Outcome
 from supervisor.backoff import delay
-from supervisor.connection import STORE_ERRORS
+from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import SupervisorError
 from supervisor.leases import HOLD_OFF, Grant
-from supervisor.logs import WORKER, logger
+from supervisor.logs import Trouble, logger
 from supervisor.model import QUEUED_TTL
 from supervisor.runtime import Runtime
 from supervisor.targets import component_of
@@ -64,31 +64,32 @@ def run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool
 
 def _run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool) -> _End:
     """Begin, run and end."""
-    fields = {
+    refused = _begin(runtime, grant, pool)
+    if refused is not None:
+        log.tell("action.discarded", reason=refused, **_named(grant))
+        return _End(Outcome.DISCARDED, refused)
+    started = runtime.clock.monotonic()
+    end = _execute(runtime, grant, params, pool)
+    written = _end(runtime, grant, pool, end)
+    log.tell(
+        "action.ended" if written else "action.ended_late",
+        duration=round(runtime.clock.monotonic() - started, 3),
+        success=end.outcome is Outcome.SUCCESS,
+        outcome=end.outcome.value,
+        detail=end.detail,
+        **_named(grant),
+    )
+    return end
+
+
+def _named(grant: Grant) -> dict[str, str]:
+    """Return what a log line says of whose action it is about."""
+    return {
         "worker_id": grant.worker_id,
         "action_type": grant.action,
         "action_id": grant.action_id,
         "token": grant.token,
     }
-    refused = _begin(runtime, grant, pool)
-    if refused is not None:
-        log.warning("Action discarded", event_name="action.discarded", reason=refused, **fields, **WORKER)
-        return _End(Outcome.DISCARDED, refused)
-    started = runtime.clock.monotonic()
-    end = _execute(runtime, grant, params, pool)
-    written = _end(runtime, grant, pool, end)
-    tell = log.info if written else log.warning
-    tell(
-        "Action completed" if written else "Action ended too late, its outcome is discarded",
-        event_name="action.ended",
-        duration=round(runtime.clock.monotonic() - started, 3),
-        success=end.outcome is Outcome.SUCCESS,
-        outcome=end.outcome.value,
-        detail=end.detail,
-        written=written,
-        **fields,
-    )
-    return end
 
 
 def _begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
@@ -114,8 +115,7 @@ def _ask_to_begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
             return refused
         if not waits:
             waits = True
-            fields = {"worker_id": grant.worker_id, "action_type": grant.action, "action_id": grant.action_id}
-            log.info("Action waits for the end of a hold-off", event_name="action.waits", reason=HOLD_OFF, **fields)
+            log.tell("action.waits", reason=HOLD_OFF, **_named(grant))
         runtime.clock.sleep(_RETRY)
 
 
@@ -130,22 +130,24 @@ def _end(runtime: Runtime, grant: Grant, pool: Pool, end: _End) -> bool:
     except pool.soft_timeout:  # the time ran out just after the effect
         return _end(runtime, grant, pool, end)
     except STORE_ERRORS as error:
-        log.warning("Outcome not written", event_name="action.end_failed", action_id=grant.action_id, error=str(error))
+        log.tell("action.end_failed", error=str(error), **_named(grant))
         return False
 
 
 def _persist(runtime: Runtime, call: Callable[[], T]) -> T:
     """Repeat a call that Redis does not answer, for as long as a claim may wait. Raises the last error after that."""
     give_up = runtime.clock.monotonic() + QUEUED_TTL
+    trouble = Trouble(log, "store.away", runtime.clock.monotonic)
     tries = 0
     while True:
         try:
-            return call()
+            answer = call()
+            trouble.is_now("")
+            return answer  # noqa: TRY300 - an `else` would be reached by no loop
         except STORE_ERRORS as error:
             if runtime.clock.monotonic() >= give_up:
                 raise
-            if tries == 0:
-                log.warning("The store does not answer", event_name="store.away", error=str(error))
+            trouble.is_now(trouble_with(error), error=str(error))
             tries += 1
             runtime.clock.sleep(min(_RETRY_CAP, _RETRY * delay(tries)))
 
@@ -165,6 +167,7 @@ def _execute(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool:
         return _End(Outcome.ERROR, str(error))
     except pool.soft_timeout:
         return _End(Outcome.TIMEOUT, f"did not end within {runtime.actions.get(grant.action).timeout:g}s")
-    except Exception as error:
-        log.exception("Action raised", event_name="action.raised", worker_id=grant.worker_id, action_type=grant.action)
-        return _End(Outcome.ERROR, f"{type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001 - an action may raise anything; it is logged with its traceback
+        words = f"{type(error).__name__}: {error}"
+        log.tell("action.raised", error=words, exc_info=True, **_named(grant))
+        return _End(Outcome.ERROR, words)

@@ -74,6 +74,7 @@ class StoreCollector(Collector):
 
     def _scrape(self) -> Iterator[Scraped]:
         store, now = self._runtime.store, self._runtime.store.now()
+        troubles = self._runtime.troubles
         for name in store.supervisors():
             try:
                 index = store.index(name)
@@ -82,8 +83,9 @@ class StoreCollector(Collector):
                 world = load_world(self._runtime, name, index, now)
                 gauges = tuple(of_world(world, store.last_tick(name), store.mismatches(name)))
             except BadDocument as error:
-                log.warning("Supervisor left out of this scrape", event_name="exporter.bad_document", error=str(error))
+                troubles.is_now("exporter.bad_document", name, "unreadable", supervisor=name, error=str(error))
                 continue
+            troubles.is_now("exporter.bad_document", name, "")
             label = index.settings.worker_label
             yield Scraped(name, label, gauges, _by_name(store.counters(name, index.places_used), label))
 
@@ -185,7 +187,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves, or speaks no TLS where TLS is spoken, is its own business."""
-        log.info("Request failed", event_name="exporter.request_failed", error=str(sys.exc_info()[1]))
+        log.tell("exporter.request_failed", error=str(sys.exc_info()[1]))
 
 
 class _Quiet(WSGIRequestHandler):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from supervisor.logs import INFRASTRUCTURE, logger
+from supervisor.logs import logger
 from workers.drivers.minding import MINDER, complaint, request
 from workers.drivers.process import environment
 
@@ -51,8 +51,7 @@ class Hooks:
             minder.wait()
 
     def _tell(self, name: str, answer: Mapping[str, object]) -> None:
-        fields = {"command": name, **INFRASTRUCTURE}
         if answer.get("code") == 0:
-            log.info("Escalation command has ended", event_name="hook.ended", **fields)
+            log.tell("hook.ended", command=name)
         else:
-            log.warning("Escalation command failed", event_name="hook.failed", error=complaint(name, answer), **fields)
+            log.tell("hook.failed", command=name, error=complaint(name, answer))

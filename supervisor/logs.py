@@ -1,24 +1,91 @@
 """Structured logs: JSON lines, or readable colour on a terminal (`FSM_LOG_FORMAT`). Celery's own take the same form.
 
-Messages and fields are the plan's (tasks 1.1, 3.1-3.5, 4.2); `event` names what happened and never changes.
+What may be said, at which level and in which words, is in `logschema`; parts only name the event and give its fields.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import structlog
 
 from supervisor.clock import SystemClock
+from supervisor.logschema import EVENTS, LIBRARY, SCOPES, Event, scope_of
 
-INFRASTRUCTURE = {"error_scope": "infrastructure", "impact": "all_workers"}
-WORKER = {"error_scope": "worker", "impact": "single_worker"}
+REPEAT_EVERY = 30.0  # seconds between two lines about a condition that lasts
+_URL_PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/]*@")  # up to the last @: a password may hold one
+_SECRET_WORDS = ("passw", "secret", "api")
+_KEPT_BACK = r"[\w-]*(?:password|passwd|secret|api[_-]?key)[\w-]*"
+_IS_KEPT_BACK = re.compile(_KEPT_BACK, re.IGNORECASE)
+_NAMED_SECRET = re.compile(rf"({_KEPT_BACK})(['\"]?\s*[=:]\s*)(?:'[^']*'|\"[^\"]*\"|[^\s'\"&,;}}]+)", re.IGNORECASE)
+
+
+def redact(value: Any) -> Any:
+    """Return a value without the passwords of URLs and without what is called a password or secret in a text."""
+    if isinstance(value, str):
+        return _redact_text(value)
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {key: "***" if _IS_KEPT_BACK.fullmatch(str(key)) else redact(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(one) for one in value]
+    return _redact_text(str(value))
+
+
+def _redact_text(text: str) -> str:
+    """Look for what a secret cannot do without before any search by pattern: most texts have none."""
+    if "://" in text and "@" in text:
+        text = _URL_PASSWORD.sub(r"\1:***@", text)
+    if "=" in text or ":" in text:
+        lower = text.lower()
+        if any(word in lower for word in _SECRET_WORDS):
+            text = _NAMED_SECRET.sub(r"\1\2***", text)
+    return text
+
+
+class Telling(Protocol):
+    """What says something of an event of the schema."""
+
+    def tell(self, event_name: str, **fields: object) -> None:
+        """Say that `event_name` happened; its level, words and scope are the schema's."""
+
+
+class Log:
+    """The log of a part."""
+
+    def __init__(self, name: str) -> None:
+        """Speak as `name`, by which levels can be set apart."""
+        self._logger: Any = structlog.stdlib.get_logger(name)
+
+    def tell(self, event_name: str, **fields: object) -> None:
+        """Say that `event_name` happened."""
+        event = EVENTS[event_name]
+        if not _is_wanted(event):  # known at once: a tick has thousands of lines for debugging
+            return
+        getattr(self._logger, event.level)(event.message, event_name=event_name, **fields, **scope_of(event, fields))
+
+
+class RawLog:
+    """The log of the thread beside a pool that forks: written without any lock, which a fork would copy taken."""
+
+    def tell(self, event_name: str, **fields: object) -> None:
+        """Say that `event_name` happened."""
+        event = EVENTS[event_name]
+        if not _is_wanted(event):
+            return
+        line: Any = {"event": event.message, "level": event.level, "event_name": event_name}
+        line |= {**fields, **scope_of(event, fields)}
+        for processor in (_STAMP, *_form.rendered):
+            line = processor(None, event.level, line)
+        os.write(2, line.encode(errors="replace") + b"\n")
 
 
 class SaidOnce(logging.Filter):
@@ -27,7 +94,6 @@ class SaidOnce(logging.Filter):
     They say each try to reach what is away; with a traceback, which says no more than the error itself.
     """
 
-    _EVERY = 30.0  # seconds
     _MOST = 1000  # messages to remember
     _THEIRS = ("celery.", "kombu.", "opentelemetry.")
 
@@ -45,7 +111,7 @@ class SaidOnce(logging.Filter):
         if record.levelno < logging.WARNING or not record.name.startswith(self._THEIRS):
             return True
         key, now = (record.name, str(record.msg)), self._monotonic()
-        if now - self._last.get(key, -self._EVERY) < self._EVERY:
+        if now - self._last.get(key, -REPEAT_EVERY) < REPEAT_EVERY:
             self._left_out[key] += 1
             return False
         if len(self._last) > self._MOST:
@@ -65,35 +131,73 @@ class SaidOnce(logging.Filter):
         record.msg, record.args = " ".join(words), ()
 
 
+def _redacted(_logger: object, _method: str, fields: Any) -> dict[str, Any]:
+    """Take secrets out of a line: of ours and of libraries, of exceptions too."""
+    return {key: redact(value) for key, value in fields.items()}
+
+
+def _of_library(_logger: object, _method: str, fields: Any) -> Any:
+    """Give a library's line what every line has."""
+    return {**fields, "event_name": LIBRARY, "logger": fields["_record"].name, **SCOPES["infrastructure"]}
+
+
+def _in_order(_logger: object, _method: str, fields: Any) -> dict[str, Any]:
+    """Put first what a reader looks for first."""
+    first = ("timestamp", "level", "event", "message")
+    return {**{name: fields[name] for name in first if name in fields}, **fields}
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How lines are written: the least level, and what makes a line of a dict."""
+
+    level: int
+    rendered: tuple[Any, ...]
+
+
+_STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
+# structlog calls its message "event"; ours is "message", and `event_name` becomes "event"
+_JSON = (
+    _redacted,
+    structlog.processors.EventRenamer("message", replace_by="event_name"),
+    _in_order,
+    structlog.processors.JSONRenderer(),
+)
+_form = _Form(logging.NOTSET, _JSON)
+_LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
+
+
+def _is_wanted(event: Event) -> bool:
+    return _LEVELS[event.level] >= _form.level
+
+
 def configure(log_format: str, level: str) -> None:
     """Send structlog's and the standard library's records to stderr in one form.
 
     `log_format` is "json", "console" or "auto" (console on a terminal); `level` a name of `logging`.
     """
+    global _form  # noqa: PLW0603 - one per process, as logging's own set-up; RawLog must not ask that for it
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    least = _LEVELS[level.lower()]
+    _form = _Form(least, (_redacted, structlog.dev.ConsoleRenderer()) if console else _JSON)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _STAMP,
         structlog.processors.format_exc_info,
     ]
-    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
-    # structlog calls its message "event"; ours is "message", and `event_name` given to a call becomes "event"
-    names: list[Any] = (
-        [] if console else [structlog.processors.EventRenamer("message", replace_by="event_name"), _in_order]
-    )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(SaidOnce())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *names, renderer],
+            foreign_pre_chain=shared if console else [*shared, _of_library],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_form.rendered],
         )
     )
     root = logging.getLogger()
@@ -104,38 +208,60 @@ def configure(log_format: str, level: str) -> None:
         logging.getLogger(quiet).setLevel(logging.WARNING)
 
 
-def _in_order(_logger: object, _method: str, fields: Any) -> dict[str, Any]:
-    """Put first what a reader looks for first."""
-    first = ("timestamp", "level", "event", "message")
-    return {**{name: fields[name] for name in first if name in fields}, **fields}
-
-
-def logger(name: str) -> Any:
-    """Return the logger of a part."""
-    return structlog.stdlib.get_logger(name)
+def logger(name: str) -> Log:
+    """Return the log of a part."""
+    return Log(name)
 
 
 @dataclass
 class Trouble:
-    """What goes wrong again and again: told when it begins or becomes something else, and once when it is over."""
+    """A condition that lasts: told when it begins or becomes another, every 30 s with a count, and when it is over."""
 
-    log: Any
+    log: Telling
     event_name: str
-    wrong: str
-    over: str
-    _told: str = ""
+    monotonic: Callable[[], float] = field(default_factory=lambda: SystemClock().monotonic)
+    _reason: str = ""
+    _count: int = 0
+    _began: float = 0.0
+    _next: float = 0.0
+    _fields: Mapping[str, object] = field(default_factory=dict)
 
     def is_now(self, reason: str, **fields: object) -> None:
-        """Tell if that is news. `reason` is one of few; "" when all is well. `fields` are told with it."""
-        if reason == self._told:
+        """Tell if that is news, or due again. `reason` is one of few; "" when all is well. `fields` go with it."""
+        if not reason and not self._reason:
             return
-        before, self._told = self._told, reason
+        now, before = self.monotonic(), self._reason
+        self._reason = reason
+        if not reason:
+            self._is_over(before, now)
+            return
+        if not before:
+            self._began, self._count = now, 0
+        self._count, self._fields = self._count + 1, fields
+        if reason != before or now >= self._next:
+            self._next = now + REPEAT_EVERY
+            self.log.tell(self.event_name, reason=reason, count=self._count, **fields)
+
+    def _is_over(self, was: str, now: float) -> None:
+        """Tell the end of it, of whom it was."""
+        over = f"{self.event_name}.over"
+        whose = {name: value for name, value in self._fields.items() if EVENTS[over].knows(name)}
+        self.log.tell(over, was=was, count=self._count, duration=round(now - self._began, 3), **whose)
+
+
+class Troubles:
+    """Troubles that come with a name: of which document, which child, which supervisor."""
+
+    def __init__(self, log: Telling, monotonic: Callable[[], float] | None = None) -> None:
+        """Tell of none yet."""
+        self._log = log
+        self._monotonic = monotonic or SystemClock().monotonic
+        self._known: dict[tuple[str, str], Trouble] = {}
+
+    def is_now(self, event_name: str, name: str, reason: str, **fields: object) -> None:
+        """Tell of one what a `Trouble` would."""
+        key = (event_name, name)
         if reason:
-            self.log.warning(self.wrong, event_name=self.event_name, reason=reason, **fields, **INFRASTRUCTURE)
-        else:
-            self.log.info(self.over, event_name=f"{self.event_name}.over", was=before)
-
-
-def raw_line(text: str) -> None:
-    """Write one line to stderr without any lock; for the thread beside a pool that forks."""
-    os.write(2, text.encode(errors="replace") + b"\n")
+            self._known.setdefault(key, Trouble(self._log, event_name, self._monotonic)).is_now(reason, **fields)
+        elif known := self._known.pop(key, None):
+            known.is_now("")

@@ -18,7 +18,7 @@ from supervisor import keys as key_names
 from supervisor.circuit import Forced
 from supervisor.errors import BadDocument
 from supervisor.keys import SUPERVISOR
-from supervisor.logs import INFRASTRUCTURE, logger
+from supervisor.logs import Troubles, logger
 from supervisor.model import HOLD_OFF
 from supervisor.store import WORKER_KINDS, Index, Store, decode, encode
 from workers.model import Document
@@ -48,7 +48,7 @@ class Mirror:
         self._store = store
         self._folder = data_dir / "mirror" / store.namespace
         self._known: dict[str, tuple[tuple[int, int], int]] = {}
-        self._failing = ""
+        self._troubles = Troubles(log)
 
     def _file(self, supervisor: str) -> Path:
         return self._folder / f"{supervisor}.json"
@@ -75,11 +75,13 @@ class Mirror:
     def _load(self, supervisor: str) -> Wishes | None:
         file = self._file(supervisor)
         try:
-            return decode(file.read_text(), Wishes, str(file))
+            wishes = decode(file.read_text(), Wishes, str(file))
         except (OSError, ValueError, BadDocument) as error:
-            fields = {"supervisor": supervisor, "error": str(error), **INFRASTRUCTURE}
-            log.warning("Mirror cannot be read and is ignored", event_name="mirror.bad_file", **fields)
+            reason = type(error).__name__
+            self._troubles.is_now("mirror.bad_file", supervisor, reason, supervisor=supervisor, error=str(error))
             return None
+        self._troubles.is_now("mirror.bad_file", supervisor, "")
+        return wishes
 
     # -- from the file to the store -----------------------------------------------------------------------------------
 
@@ -92,12 +94,7 @@ class Mirror:
         if wishes is None or not self._write_back(wishes, index, seen):
             return False
         fields = {"supervisor": supervisor, "revision": wishes.revision, "was": seen, "items": len(wishes.places)}
-        log.warning(
-            "Redis had lost what was wished for: restored from the mirror",
-            event_name="store.restored",
-            **fields,
-            **INFRASTRUCTURE,
-        )
+        log.tell("store.restored", **fields)
         return True
 
     def restore_all(self) -> None:
@@ -140,12 +137,11 @@ class Mirror:
             return
         try:
             self._write(wishes)
-            self._failing = ""
         except OSError as error:
-            if not self._failing:
-                fields = {"supervisor": supervisor, "error": str(error), **INFRASTRUCTURE}
-                log.warning("Mirror cannot be written", event_name="mirror.not_written", **fields)
-            self._failing = str(error)
+            reason = type(error).__name__
+            self._troubles.is_now("mirror.not_written", supervisor, reason, supervisor=supervisor, error=str(error))
+            return
+        self._troubles.is_now("mirror.not_written", supervisor, "")
 
     def _read(self, supervisor: str, index: Index) -> Wishes | None:
         """Return what is wished for at the revision of `index`, or None when it moves on: the next tick's turn."""

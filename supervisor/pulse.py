@@ -28,7 +28,7 @@ class PulseScheduler(Scheduler):  # type: ignore[misc]  # celery ships no types
         super().__init__(*args, **kwargs)
         self._clock = SystemClock()
         self._due = self._clock.monotonic()
-        self._trouble = Trouble(log, "beat.silent", "Pulses are not published", "Pulses are published again")
+        self._trouble = Trouble(log, "beat.silent")
 
     def tick(self, **_: Any) -> float:
         """Publish if it is time; return the seconds until it is time again."""

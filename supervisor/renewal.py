@@ -18,10 +18,11 @@ import psutil
 from actions.model import Outcome
 from supervisor.clock import Clock
 from supervisor.leases import Grant, Held, Leases
-from supervisor.logs import raw_line
+from supervisor.logs import RawLog
 from supervisor.model import HARD_KILL_AFTER, LEASE_TTL
 from supervisor.poolprocess import CANCEL, runner_of
 
+log = RawLog()
 _RENEW_EVERY = LEASE_TTL / 3  # SPEC 4.3
 _ASK_AGAIN = 0.5  # seconds to the next renewal while an action is said not to have begun
 _GIVE_UP_AFTER = LEASE_TTL * 2 / 3  # seconds without a renewal; SPEC 4.3
@@ -126,7 +127,9 @@ class Renewal:
         life.told = self.clock.monotonic()
         self._told[execution] = (life.told, why)
         self.cancelled += 1
-        raw_line(f"action {execution.grant.action} of {execution.grant.worker_id} is told to give up: {why}")
+        grant = execution.grant
+        named = {"worker_id": grant.worker_id, "action_type": grant.action, "action_id": grant.action_id}
+        log.tell("action.given_up", reason=why, token=grant.token, **named)
         _signal(execution.pid)
 
     def kill_all(self, why: str) -> None:

@@ -13,6 +13,7 @@ from supervisor.connection import connect
 from supervisor.errors import SupervisorError
 from supervisor.hooks import Hooks
 from supervisor.leases import Leases
+from supervisor.logs import Troubles, logger
 from supervisor.mirror import Mirror
 from supervisor.rules import Rule
 from supervisor.settings import Settings
@@ -33,6 +34,7 @@ class Runtime:
     clock: Clock
     mirror: Mirror
     steps: StepWatch
+    troubles: Troubles
     rules: tuple[Rule, ...] = ()
     hooks: Hooks = field(default_factory=Hooks)
     traces: Traces = OFF
@@ -41,15 +43,17 @@ class Runtime:
 def make_runtime(settings: Settings, store: Store | None = None, clock: Clock | None = None) -> Runtime:
     """Return the runtime of an installation; tests pass a store and a clock of their own."""
     used = store or Store(connect(settings), settings.namespace)
+    time = clock or SystemClock()
     return Runtime(
         settings=settings,
         store=used,
         leases=Leases(settings.namespace, used.scripts),
         workers=workers.registry.built_in(),
         actions=actions.registry.built_in(),
-        clock=clock or SystemClock(),
+        clock=time,
         mirror=Mirror(used, settings.data_dir),
         steps=StepWatch(),
+        troubles=Troubles(logger("supervisor.troubles"), time.monotonic),
         rules=_rules_from_python(),
     )
 

@@ -20,7 +20,7 @@ from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument, Refused
 from supervisor.fleet import Fleet
 from supervisor.keys import CHILD_PREFIX, POOL, SUPERVISOR, Keys
-from supervisor.logs import logger
+from supervisor.logs import Troubles, logger
 from supervisor.metrics import is_of_worker
 from supervisor.model import (
     CLOCK_STEP,
@@ -140,6 +140,7 @@ class Store:
         self.namespace = namespace
         self.scripts = Scripts(client, clock)
         self._clock = clock
+        self._troubles = Troubles(log)
 
     def keys(self, supervisor: str) -> Keys:
         """Return the keys of a supervisor."""
@@ -216,8 +217,8 @@ class Store:
         for number, place in enumerate(wanted):
             node, collector = texts[2 * number], texts[2 * number + 1]
             found[place] = (
-                _heartbeat(node, NodeDocument, keys.node(place)),
-                _heartbeat(collector, CollectorDocument, keys.collector(place)),
+                self._heartbeat(node, NodeDocument, keys.node(place)),
+                self._heartbeat(collector, CollectorDocument, keys.collector(place)),
             )
         return found
 
@@ -576,6 +577,16 @@ class Store:
             found += self.client.xrevrange(keys.events(place), max="+", min=least, count=most)
         return sorted(found, key=lambda entry: event_order(entry[0]))[-most:]
 
+    def _heartbeat(self, text: str | None, kind: type[D], key: str) -> D | None:
+        """Decode a heartbeat. One that cannot be read, as of another version, is told, and the node counts as away."""
+        found, error = None, ""
+        try:
+            found = None if text is None else decode(text, kind, key)
+        except BadDocument as bad:
+            error = str(bad)
+        self._troubles.is_now("store.bad_document", key, "unreadable" if error else "", key=key, error=error)
+        return found
+
     def counters(self, supervisor: str, places: Iterable[str]) -> dict[str, float]:
         """Return the counters of all places, added up by field: a worker's go where it goes, and are met once."""
         keys, total = self.keys(supervisor), dict[str, float]()
@@ -610,17 +621,6 @@ def _leaving(keys: Keys, place: str, worker_id: str) -> list[str]:
 def _pairs(flat: Sequence[str]) -> Iterable[tuple[str, str]]:
     """Return the fields of a hash, as a script returns it, with their values."""
     return zip(flat[::2], flat[1::2], strict=True)
-
-
-def _heartbeat(text: str | None, kind: type[D], key: str) -> D | None:
-    """Decode a heartbeat. One that cannot be read, as of another version, is told, and the node counts as away."""
-    if text is None:
-        return None
-    try:
-        return decode(text, kind, key)
-    except BadDocument as error:
-        log.warning("Heartbeat cannot be read", event_name="store.bad_document", key=key, error=str(error))
-        return None
 
 
 def event_order(entry_id: str) -> tuple[int, int]:

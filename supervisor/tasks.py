@@ -15,11 +15,11 @@ from supervisor.celery import EXECUTE, TICK, app, publisher, runtime
 from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import SupervisorError
 from supervisor.leases import Grant
-from supervisor.logs import INFRASTRUCTURE, Trouble, logger
+from supervisor.logs import Trouble, logger
 from supervisor.poolprocess import cancellable, runner_of
 
 log = logger("supervisor.tasks")
-_trouble = Trouble(log, "tick.given_up", "Ticks are given up: the store takes nothing", "Ticks go on")
+_trouble = Trouble(log, "tick.given_up")
 
 
 @app.task(name=TICK, send_events=False)  # type: ignore[untyped-decorator]  # celery ships no types
@@ -43,8 +43,10 @@ def _tick_one(supervisor: str, stepped: bool) -> None:
     try:
         ticking.run(runtime(), publisher(), supervisor, stepped)
     except SupervisorError as error:
-        fields = {"supervisor": supervisor, "error": str(error), **INFRASTRUCTURE}
-        log.warning("Tick failed", event_name="tick.failed", **fields)
+        reason = type(error).__name__
+        runtime().troubles.is_now("tick.failed", supervisor, reason, supervisor=supervisor, error=str(error))
+        return
+    runtime().troubles.is_now("tick.failed", supervisor, "")
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,8 +66,7 @@ def execute(self: Any, **message: object) -> str:
     try:
         order = msgspec.convert(message, Order)
     except msgspec.ValidationError as error:
-        fields = {"action_id": self.request.id, "error": str(error), "keys": sorted(message)}
-        log.warning("Message refused", event_name="message.refused", **fields)
+        log.tell("message.refused", action_id=self.request.id, error=str(error), keys=sorted(message))
         return Outcome.DISCARDED.value
     grant = Grant(order.supervisor, order.place, order.worker_id, order.action, self.request.id, order.token)
     runner = runner_of(os.getpid())

@@ -18,7 +18,8 @@ from supervisor.breaker import Decision, Notice, Said, Values
 from supervisor.circuit import Breaker, Recovery
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
 from supervisor.failures import Notice as WorkerNotice
-from supervisor.logs import INFRASTRUCTURE, WORKER, logger
+from supervisor.keys import CHILD_PREFIX
+from supervisor.logs import logger
 from supervisor.looks import look_at_nodeless
 from supervisor.metrics import counted_as
 from supervisor.model import HOLD_OFF, ChildSpec, Runbook, WorkerLabel
@@ -99,9 +100,7 @@ class Tick:
             longest = lease.longest_deadline
             if self.runtime.leases.reap(self.supervisor, place, item, lease.token, self.id, longest):
                 fields = {"worker_id": item, "action_type": lease.action, "action_id": lease.action_id}
-                log.warning(
-                    "Action lost", event_name="action.lost", token=lease.token, stage=lease.stage, **fields, **WORKER
-                )
+                log.tell("action.lost", token=lease.token, stage=lease.stage, **fields)
 
     def _break(self, world: World) -> Decision:
         return breaking.step(
@@ -137,10 +136,18 @@ class Tick:
 
     def _publish(self, applied: Applied) -> None:
         """Send what was granted, also when a later batch came too late. What is lost here reaches its deadline."""
+        failed = ""
         try:
             self.publish(applied.messages)
         except PublishFailed as error:
-            log.warning("Actions not published", event_name="dispatch.failed", error=str(error), **INFRASTRUCTURE)
+            failed = str(error)
+        if applied.messages:
+            self._is("dispatch.failed", "", "not published" if failed else "", error=failed)
+
+    def _is(self, event_name: str, name: str, reason: str, **fields: object) -> None:
+        """Tell of what may go wrong in every tick again."""
+        whose = f"{self.supervisor}/{name}"
+        self.runtime.troubles.is_now(event_name, whose, reason, supervisor=self.supervisor, **fields)
 
     def _let_leave(self, plan: Plan) -> None:
         """Let those that are down leave their places."""
@@ -150,8 +157,14 @@ class Tick:
 
     def _tell(self, decision: Decision, world: World) -> None:
         specs = {child.spec.name: child.spec for child in world.children}
+        failing = {said.child: said for said in decision.said if said.notice is Notice.CHECK_FAILED}
+        for name in specs.keys() | failing:
+            values = failing[name].values if name in failing else {}
+            fields = {**_of_circuit(name, decision.breaker), **values}
+            self._is("infrastructure.check_failed", name, "failed" if name in failing else "", **fields)
         for said in decision.said:
-            _log_notice(said, specs.get(said.child), decision.breaker, self.supervisor)
+            if said.notice is not Notice.CHECK_FAILED:
+                _log_notice(said, specs.get(said.child), decision.breaker, self.supervisor)
 
     def _call(self, decision: Decision, world: World) -> None:
         """Run the command that calls a person, once for an incident that escalates; nobody waits for it."""
@@ -173,21 +186,21 @@ class Tick:
             self.runtime.hooks.call(settings.escalation_command, told, settings.escalation_timeout)
 
     def _tell_unreadable(self, world: World) -> None:
-        for item, why in world.unreadable_children.items():
-            log.warning(
-                "Child cannot be read", event_name="child.unreadable", child_name=item, error=why, **INFRASTRUCTURE
-            )
+        found = {child.spec.id: "" for child in world.children} | dict(world.unreadable_children)
+        for item, why in found.items():
+            name = item.removeprefix(CHILD_PREFIX)
+            self._is("child.unreadable", name, "unreadable" if why else "", child_name=name, error=why)
 
     def _tell_plan(self, plan: Plan, applied: Applied) -> None:
         for step in plan.steps:
             if change := _moved(step):
                 fields = {"worker_id": step.subject.id, "from_state": change["from"], "to_state": change["to"]}
-                log.info("Worker changed state", event_name="worker.transition", reason=step.reason, **fields)
+                log.tell("worker.transition", reason=step.reason, **fields)
             for said in _said_of(step):
                 _log_said(step.subject, said)
         for message in applied.messages:
-            fields = {"worker_id": message.worker_id, "action_type": message.action, "action_id": message.action_id}
-            log.debug("Action enqueued for execution", event_name="action.enqueued", token=message.token, **fields)
+            named = {"worker_id": message.worker_id, "action_type": message.action, "action_id": message.action_id}
+            log.tell("action.enqueued", token=message.token, **named)
         for skip in plan.skips:
             _log_skip(skip)
 
@@ -243,7 +256,7 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
     gate = store.begin_tick(supervisor, index, tick_id, mirrored, stepped)
     if gate.held_off:
         fields = {"supervisor": supervisor, "reason": gate.held_off, "seconds": round(HOLD_OFF, 3)}
-        log.warning("Nothing is claimed for a while", event_name="store.hold_off", **fields, **INFRASTRUCTURE)
+        log.tell("store.hold_off", **fields)
     if gate.answer != "started":
         return None
     now = store.now() if look_at_nodeless(runtime, supervisor, index) else gate.now
@@ -355,7 +368,8 @@ _COUNTED = {
     Notice.CLOSED: (f"{_TRANSITIONS}closed", "supervisor_circuit_breaker_recoveries_total"),
     Notice.ESCALATED: ("supervisor_escalations_total",),
 }
-_EVENTS = {
+EVENTS = {
+    Notice.HEARTBEAT: "circuit.heartbeat",
     Notice.OPENED: "circuit.opened",
     Notice.RESTART: "circuit.restart",
     Notice.ONE_LEFT: "circuit.one_attempt_left",
@@ -367,7 +381,7 @@ _EVENTS = {
 
 def _event(said: Said, breaker: Breaker) -> tuple[str, ...]:
     whose = {"child_name": said.child, "incident": breaker.incident}
-    return _flat({"event": _EVENTS[said.notice], **whose, **_rounded(said.values)})
+    return _flat({"event": EVENTS[said.notice], **whose, **_rounded(said.values)})
 
 
 def _rounded(values: Values) -> Values:
@@ -375,63 +389,41 @@ def _rounded(values: Values) -> Values:
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
 
 
-_MESSAGES = {
-    Notice.CHECK_FAILED: ("warning", "infrastructure.check_failed", "Infrastructure check failed"),
-    Notice.OPENED: ("warning", "circuit.opened", "Infrastructure check failed, opening circuit breaker"),
-    Notice.RESTART: ("warning", "circuit.restart", "Restarting failed child"),
-    Notice.HEARTBEAT: ("warning", "circuit.heartbeat", "Circuit breaker open, retrying infrastructure checks"),
-    Notice.ONE_LEFT: ("warning", "circuit.one_attempt_left", "WARNING: One retry attempt remaining before escalation"),
-    Notice.ESCALATED: (
-        "error",
-        "circuit.escalated",
-        "ESCALATION REQUIRED: Infrastructure failure after max retry attempts. Manual intervention needed.",
-    ),
-    Notice.HALF_OPENED: ("info", "circuit.half_opened", "Infrastructure checks pass, circuit breaker is half open"),
-    Notice.CLOSED: ("info", "circuit.closed", "Infrastructure recovered, closing circuit breaker"),
-}
+def _of_circuit(child: str, breaker: Breaker) -> dict[str, object]:
+    return {"child_name": child, "circuit_open": breaker.is_open, "incident": breaker.incident}
 
 
 def _log_notice(said: Said, spec: ChildSpec | None, breaker: Breaker, supervisor: str) -> None:
-    level, event_name, message = _MESSAGES[said.notice]
-    values = _rounded(said.values)
-    fields: dict[str, object] = {"supervisor": supervisor, "child_name": said.child, "circuit_open": breaker.is_open}
-    fields["incident"] = breaker.incident
+    fields = {"supervisor": supervisor, **_of_circuit(said.child, breaker)}
     if said.notice is Notice.ESCALATED and spec is not None:
         book = runbook_of(spec)
         fields |= {"runbook_url": book.url, "manual_steps": list(book.steps)}
-    getattr(log, level)(message, event_name=event_name, **fields, **values, **INFRASTRUCTURE)
-
-
-_WORKER_MESSAGES = {
-    WorkerNotice.QUARANTINED: ("warning", "Worker quarantined"),
-    WorkerNotice.QUARANTINE_ENDED: ("info", "Worker's quarantine ended"),
-    WorkerNotice.STUCK: ("warning", "Action runs for twice its timeout"),
-}
+    log.tell(EVENTS[said.notice], **fields, **_rounded(said.values))
 
 
 def _log_said(subject: Subject, said: failures.Said) -> None:
-    level, message = _WORKER_MESSAGES[said.notice]
-    fields: dict[str, object] = {"worker_id": subject.id, **said.values, **WORKER}
+    fields: dict[str, object] = {"worker_id": subject.id, **said.values}
     if subject.snapshot is not None:
         fields["worker_type"] = subject.snapshot.identity.type
     if said.notice is WorkerNotice.STUCK and subject.lease is not None:
         fields |= {"action_type": subject.lease.action, "action_id": subject.lease.action_id}
-    getattr(log, level)(message, event_name=said.notice.value, **fields)
+    log.tell(said.notice.value, **fields)
 
 
 def _log_left(subject: Subject) -> None:
     to = subject.snapshot.desired.moves_to if subject.snapshot else ""
     if to:
         fields = {"worker_id": subject.id, "from_place": subject.place, "to_place": to}
-        log.info("Worker moved", event_name="worker.moved", **fields)
+        log.tell("worker.moved", **fields)
     else:
-        log.info("Worker forgotten", event_name="worker.forgotten", worker_id=subject.id)
+        log.tell("worker.forgotten", worker_id=subject.id)
 
 
 def _log_skip(skip: Skip) -> None:
-    message = "Worker skipped"
-    if skip.reason.value == "action_in_progress":
-        message = "Worker action in progress, skipping derivation"
-    log.debug(
-        message, event_name="worker.skipped", worker_id=skip.worker_id, skip=skip.reason, detail=skip.detail, **WORKER
+    busy = skip.reason is SkipReason.ACTION_IN_PROGRESS
+    log.tell(
+        "worker.in_progress" if busy else "worker.skipped",
+        worker_id=skip.worker_id,
+        skip=skip.reason.value,
+        detail=skip.detail,
     )

@@ -18,7 +18,9 @@ import pytest
 import redis
 import structlog
 
+from supervisor import logs
 from supervisor.clock import FakeClock
+from supervisor.logschema import faults
 from supervisor.store import Store
 from tests.waiting import wait_until
 
@@ -113,8 +115,9 @@ class OwnRedis:
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
+def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give back how logs are made after each test: Celery and our parts set it up for their whole process."""
+    monkeypatch.setattr(logs, "_form", logs._form)
     root, made = logging.getLogger(), structlog.get_config()
     level, handlers, configured = root.level, root.handlers[:], structlog.is_configured()
     yield
@@ -124,6 +127,25 @@ def logging_as_it_was() -> Iterator[None]:
         structlog.configure(**made)
     else:
         structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def _lines_fit_the_schema(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """See that what the code of a test logs has the fields that `logschema` says."""
+    found: list[str] = []
+
+    def seen(tell: Any) -> Any:
+        def checked(self: object, event_name: str, **fields: object) -> None:
+            raised = {"exception": ""} if fields.get("exc_info") else {}
+            found.extend(faults(event_name, {k: v for k, v in (fields | raised).items() if k != "exc_info"}))
+            tell(self, event_name, **fields)
+
+        return checked
+
+    for kind in (logs.Log, logs.RawLog):
+        monkeypatch.setattr(kind, "tell", seen(kind.tell))
+    yield
+    assert found == []
 
 
 @pytest.fixture(scope="session")

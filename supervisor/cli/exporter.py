@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from supervisor.errors import SupervisorError, UsageError
+from supervisor.logs import configure
 from supervisor.runtime import make_runtime
 from supervisor.settings import Settings
 
@@ -47,6 +48,7 @@ def command(
     tls = exporter.tls_context(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = Settings.from_env(data_dir=context.find_root().obj["data_dir"])
+    configure(settings.log_format, settings.log_level)
     # impatient: a scrape has to say `supervisor_up 0` before Prometheus gives up on it
     runtime = make_runtime(settings, Store(connect(settings, patient=False), settings.namespace))
     try:

@@ -24,6 +24,7 @@ from supervisor.connection import STORE_ERRORS, check_server
 from supervisor.errors import BadDocument
 from supervisor.fleet import Fleet, read_fleets
 from supervisor.launch import Part, Runner
+from supervisor.logs import configure
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import URL_FILE, Settings, has_own_redis
 from supervisor.traces import check
@@ -248,4 +249,5 @@ def command(
     stops everything, supervised processes included; a second run goes on from the stored state.
     """
     settings = Settings.from_env(data_dir=data_dir or context.find_root().obj["data_dir"])
+    configure(settings.log_format, settings.log_level)
     Up(settings, path, Ports(redis_port, exporter_port, flower_port)).run()

@@ -15,6 +15,7 @@ from supervisor.model import QUEUED_TTL
 from tests.conftest import missing
 from tests.faults.conftest import Scale
 from tests.faults.harness import SUPERVISOR, Plant, Shape
+from tests.loglines import news_of
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.fault, pytest.mark.slow]
@@ -101,7 +102,7 @@ def test_f16_s21_a_skewed_clock_changes_nothing_but_the_reported_skew(
 
     assert plant.violations() == []
     assert lost == []
-    told = [line for line in plant.pieces["edge-1"].said().splitlines() if '"node.clock_skew' in line]
+    told = news_of(plant.pieces["edge-1"].said(), "node.clock_skew")
     assert (0 < len(told) <= len(offsets)) if where == "edge-1" else not told, told
 
 

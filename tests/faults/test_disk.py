@@ -11,6 +11,7 @@ import redis
 from supervisor.model import LEASE_TTL
 from tests.faults.conftest import Scale
 from tests.faults.harness import Plant, Shape, eventually
+from tests.loglines import lines_of
 from tests.small_disk import fill, small_disk
 
 pytestmark = [pytest.mark.live, pytest.mark.fault, pytest.mark.slow]
@@ -50,6 +51,9 @@ def test_f20_the_disk_under_redis_log_is_full(make_plant: MakePlant, scale: Scal
         assert plant.violations() == []
         assert {name: piece.pid for name, piece in plant.pieces.items() if piece.alive} == pids
         for node in plant.shape.nodes:
-            told = [line for line in plant.pieces[node].said().splitlines() if '"reason": "disk"' in line]
+            said = [line for line in lines_of(plant.pieces[node].said()) if line["event"] == "store.away"]
+            told = [
+                line for line in said if line.get("node") == node and (line["reason"], line["count"]) == ("disk", 1)
+            ]
             assert len(told) == scale(1, 5), told
         plant.destroy()

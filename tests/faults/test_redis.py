@@ -14,6 +14,7 @@ from supervisor.model import LEASE_TTL
 from tests.faults.checker import percentile
 from tests.faults.conftest import Scale
 from tests.faults.harness import SUPERVISOR, Plant, RedisPiece, Shape, now
+from tests.loglines import news_of
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.fault]
@@ -127,7 +128,7 @@ def test_f10_a_full_redis(make_plant: MakePlant, scale: Scale, report: Report) -
     for lease in plant.leases().values():
         assert (lease.token, lease.action_id) != ("", "")
     for node in plant.shape.nodes:
-        told = [line for line in plant.pieces[node].said().splitlines() if '"event": "store.full"' in line]
+        told = [line for line in news_of(plant.pieces[node].said(), "store.full") if line["event"] == "store.full"]
         assert 1 <= len(told) <= scale(1, 10), told
 
 

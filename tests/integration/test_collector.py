@@ -16,12 +16,14 @@ import redis
 from supervisor.circuit import Breaker
 from supervisor.logs import configure
 from supervisor.model import Check, ChildObserved, ChildSpec, CollectorDocument
+from supervisor.readings import Rejected
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.store import Store, encode
 from supervisor.targets import component_of, folder_of
 from tests.integration.observing import Observing, observed, wait_for_looks
 from tests.integration.plant import NAME, NODE, fleet, settings, worker
 from tests.integration.processes import Yard
+from tests.loglines import lines_of
 from tests.waiting import wait_until
 from workers.dfc_read.states import FlowObserved
 from workers.model import Observed
@@ -170,6 +172,30 @@ def test_settings_that_cannot_be_read_do_not_end_the_observation_of_what_is_know
         )
 
 
+def test_readings_that_cannot_be_believed_are_said_once_and_that_they_are_again(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime.store.apply_fleets([fleet(worker("flow-1"), observation_interval=0.1)])
+    configure("json", "info")
+    looks: list[int] = []
+
+    def absurd(_: object) -> Rejected | None:
+        looks.append(1)
+        return Rejected("absurd", f"look {len(looks)}", "{}") if len(looks) <= 5 else None
+
+    monkeypatch.setattr("supervisor.collector.check", absurd)
+    with Observing(runtime):
+        wait_until(lambda: len(looks) > 6, "a look that is believed")
+    told = [
+        (line["level"], line["event"], line["worker_id"], line["count"], line.get("error"))
+        for line in lines_of(capsys.readouterr().err)
+    ]
+    assert told == [
+        ("warning", "observation.rejected", "flow-1", 1, "look 1"),
+        ("info", "observation.rejected.over", "flow-1", 5, None),
+    ]
+
+
 def test_a_redis_that_answers_reads_and_refuses_writes_is_said_once_with_the_reason(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,4 +216,4 @@ def test_a_redis_that_answers_reads_and_refuses_writes_is_said_once_with_the_rea
         wait_for_looks(runtime, "flow-1", 2)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     told = [(line["level"], line["event"], line.get("reason")) for line in lines if line["event"].startswith("store.")]
-    assert told == [("warning", "store.away", "disk"), ("info", "store.back", None)]
+    assert told == [("warning", "store.away", "disk"), ("info", "store.away.over", None)]

@@ -18,6 +18,7 @@ def system(tmp_path: Path) -> Iterator[System]:
         yield made
     finally:
         made.destroy()
+    assert made.log_faults() == []
 
 
 @pytest.fixture(scope="session")
@@ -31,5 +32,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield made
         assert made.stop() == 0
         assert made.processes() == []
+        assert made.log_faults() == []
     finally:
         made.destroy()

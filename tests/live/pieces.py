@@ -23,6 +23,7 @@ from supervisor.model import Lease
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Store
+from tests.loglines import faults_in
 from tests.waiting import wait_until
 from workers.registry import built_in
 
@@ -175,3 +176,5 @@ def pieces_in(folder: Path, url: str, **environ: str) -> Iterator[Pieces]:
         yield made
     finally:
         made.destroy()
+    wrong = [(name, fault) for name in made.processes for fault in faults_in(made.said(name))]
+    assert wrong == []

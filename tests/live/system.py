@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from tests.loglines import faults_in
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -170,6 +171,15 @@ class System:
         """Return the pid of a part, from its holder's own notes."""
         state = json.loads((self.data / "parts" / name / "state.json").read_text())
         return int(state["pid"])
+
+    def log_faults(self) -> list[str]:
+        """Return how what the parts have logged, as their holders kept it, differs from the schema of log lines."""
+        found = []
+        for folder in (self.data / "parts").glob("*"):
+            kept = [folder / name for name in ("output.log.1", "output.log")]
+            text = "".join(file.read_text() for file in kept if file.exists())
+            found += [f"{folder.name}: {fault}" for fault in faults_in(text)]
+        return found
 
     def destroy(self) -> None:
         """Leave nothing behind, whatever the test did."""

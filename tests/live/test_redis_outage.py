@@ -101,7 +101,7 @@ def test_after_an_outage_longer_than_any_pause_between_tries_work_goes_on_within
     for name in pieces.processes:
         about = ("annot connect", "silent", "does not answer", "lost", "Deprecation")
         lines = [line for line in pieces.said(name).splitlines() if any(words in line for words in about)]
-        assert len(lines) <= 5, lines
+        assert len(lines) <= 8, lines  # at first, once more after 30 s, and that it is over
 
 
 @pytest.mark.parametrize("seconds", [3, 20])

@@ -18,6 +18,7 @@ from supervisor.attendant import CollectorWatch, NodeAttendant
 from supervisor.clock import FakeClock
 from supervisor.errors import Refused
 from supervisor.settings import Settings
+from tests.loglines import lines_of
 
 
 class Renewals:
@@ -57,7 +58,8 @@ def test_an_executor_whose_nodes_name_another_host_has_taken_is_stopped_once_and
     attendant.run(stop)
     assert renewals.looks == 0
     assert signals == [(os.getpid(), signal.SIGTERM)]
-    assert capfd.readouterr().err == "error: edge-1 is served by host h1\n"
+    (line,) = lines_of(capfd.readouterr().err)
+    assert (line["level"], line["event"], line["error"]) == ("error", "executor.refused", "edge-1 is served by host h1")
 
 
 # -- the collector's replacement --------------------------------------------------------------------------------------

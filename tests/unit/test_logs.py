@@ -4,57 +4,143 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 
 from supervisor.clock import FakeClock
-from supervisor.logs import WORKER, SaidOnce, Trouble, configure, logger, raw_line
+from supervisor.logs import RawLog, SaidOnce, Trouble, Troubles, configure, logger, redact
+from tests.loglines import faults_in
+
+URL = "redis://ops:s3cr@t@h:1/0"
 
 
-def lines(text: str) -> list[dict[str, object]]:
+def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
 def test_a_line_is_json_that_begins_with_when_how_bad_and_what(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json", "info")
-    logger("t").warning("Action lost", event_name="action.lost", worker_id="flow-1", **WORKER)
-    (line,) = lines(capsys.readouterr().err)
+    logger("t").tell("worker.moved", worker_id="flow-1", from_place="edge-1", to_place="pool")
+    text = capsys.readouterr().err
+    (line,) = lines(text)
     assert list(line)[:4] == ["timestamp", "level", "event", "message"]
     assert {key: value for key, value in line.items() if key != "timestamp"} == {
-        "level": "warning",
-        "event": "action.lost",
-        "message": "Action lost",
+        "level": "info",
+        "event": "worker.moved",
+        "message": "Worker moved",
         "worker_id": "flow-1",
+        "from_place": "edge-1",
+        "to_place": "pool",
         "error_scope": "worker",
         "impact": "single_worker",
     }
+    assert faults_in(text) == []
+
+
+def test_what_is_about_a_child_is_of_the_infrastructure_whoever_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json", "info")
+    logger("t").tell("worker.forgotten", worker_id="child/broker")
+    (line,) = lines(capsys.readouterr().err)
+    assert (line["error_scope"], line["impact"]) == ("infrastructure", "all_workers")
 
 
 def test_celerys_own_logs_take_the_same_form_and_its_noise_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json", "info")
     logging.getLogger("celery.worker").info("edge-1@h1 ready.")
     logging.getLogger("celery.app.trace").info("Task supervisor.tick succeeded")
-    assert [line["message"] for line in lines(capsys.readouterr().err)] == ["edge-1@h1 ready."]
+    text = capsys.readouterr().err
+    (line,) = lines(text)
+    assert {key: value for key, value in line.items() if key != "timestamp"} == {
+        "level": "info",
+        "event": "library.said",
+        "message": "edge-1@h1 ready.",
+        "logger": "celery.worker",
+        "error_scope": "infrastructure",
+        "impact": "all_workers",
+    }
+    assert faults_in(text) == []
 
 
 def test_the_level_decides_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json", "warning")
-    logger("t2").info("not this")
-    logger("t2").error("this")
-    assert [line["message"] for line in lines(capsys.readouterr().err)] == ["this"]
+    for log in (logger("t2"), RawLog()):
+        log.tell("hook.ended", command="not this")
+        log.tell("hook.failed", command="this", error="")
+    assert [line["command"] for line in lines(capsys.readouterr().err)] == ["this"]
 
 
 def test_console_lines_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure("console", "info")
-    logger("t3").info("Collector started", node="edge-1")
+    logger("t3").tell("collector.started", node="edge-1", pid=1)
     text = capsys.readouterr().err
     assert "Collector started" in text
     assert not text.startswith("{")
 
 
-def test_a_raw_line_goes_to_stderr_without_any_handler(capfd: pytest.CaptureFixture[str]) -> None:
-    raw_line("the store answers again")
-    assert capfd.readouterr().err == "the store answers again\n"
+def test_a_raw_line_is_as_any_other_and_goes_to_stderr_without_a_handler(capfd: pytest.CaptureFixture[str]) -> None:
+    for form in ("json", "console"):
+        configure(form, "info")
+        logging.getLogger().handlers = []
+        RawLog().tell("executor.refused", error=f"no answer from {URL}")
+        text = capfd.readouterr().err
+        assert text.count("\n") == 1
+        assert text.startswith("{") == (form == "json")
+        assert "no answer from redis://ops:***@h:1/0" in text
+        assert faults_in(text) == []
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        (URL, "redis://ops:***@h:1/0"),
+        ("redis://:pw@h:1 and amqp://u:pw@i:2/v", "redis://:***@h:1 and amqp://u:***@i:2/v"),
+        ("http://h:80/path?a=b@c", "http://h:80/path?a=b@c"),
+        ("redis://h:1/0 at 12:30 by me@h", "redis://h:1/0 at 12:30 by me@h"),
+        ("connect(password='s3 cr', port=1)", "connect(password=***, port=1)"),
+        ('{"api_key": "abc", "n": 1}', '{"api_key": ***, "n": 1}'),
+        ("?db=1&password=abc&x=2", "?db=1&password=***&x=2"),
+        ("the password is wrong", "the password is wrong"),
+        ("FSM_REDIS_PASSWORD=abc FSM_NODE=edge-1", "FSM_REDIS_PASSWORD=*** FSM_NODE=edge-1"),
+        ({"FLOWER_PASSWORD": "abc", "user": "ops"}, {"FLOWER_PASSWORD": "***", "user": "ops"}),
+        ({"url": [URL, ("a", URL)]}, {"url": ["redis://ops:***@h:1/0", ["a", "redis://ops:***@h:1/0"]]}),
+        (ValueError(URL), "redis://ops:***@h:1/0"),
+        (None, None),
+        (1.5, 1.5),
+        (True, True),
+    ],
+)
+def test_secrets_are_not_written(said: object, written: object) -> None:
+    assert redact(said) == written
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_line_has_the_password_of_an_url_in_a_field_an_exception_or_a_record_of_celerys(
+    capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    configure(form, "info")
+    named = {"worker_id": "flow-1", "action_type": "start", "action_id": "a1", "token": "1"}
+
+    def connect() -> None:
+        raise ConnectionError(f"Error 111 connecting to {URL}")
+
+    try:
+        connect()
+    except ConnectionError as error:
+        logger("t6").tell("action.raised", error=str(error), exc_info=True, **named)
+        logging.getLogger("celery.worker.consumer").exception("Cannot connect to %s", URL)
+        logging.getLogger("kombu.connection").critical("gone", extra={"data": {"broker": URL}})
+    said = capsys.readouterr().err
+    assert said.count("ops:***@h") >= 5
+    assert "s3cr" not in said
+    assert said.count("ConnectionError: ") >= 2  # the tracebacks are there
+    assert faults_in(said) == []
+
+
+# -- what is said again and again -------------------------------------------------------------------------------------
 
 
 def heard(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> logging.Logger:
@@ -118,18 +204,62 @@ def test_a_thousand_different_messages_are_not_remembered_for_ever(
     assert len(caplog.records) == 1003
 
 
+def told(text: str) -> list[tuple[object, ...]]:
+    """Return level, event, reason or what was, and count of each line."""
+    return [(line["level"], line["event"], line.get("reason", line.get("was")), line["count"]) for line in lines(text)]
+
+
 def test_a_trouble_is_told_when_it_begins_when_it_is_another_and_when_it_is_over(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], clock: FakeClock
 ) -> None:
     configure("json", "info")
-    trouble = Trouble(logger("t5"), "tick.given_up", "Ticks are given up", "Ticks go on")
+    trouble = Trouble(logger("t5"), "tick.given_up", clock.monotonic)
     for reason in ("", "away", "away", "full", "full", "", ""):
         trouble.is_now(reason, **({"error": "no answer"} if reason else {}))
-    told = [
-        (line["level"], line["event"], line.get("reason"), line.get("was")) for line in lines(capsys.readouterr().err)
+        clock.advance(1)
+    text = capsys.readouterr().err
+    assert told(text) == [
+        ("warning", "tick.given_up", "away", 1),
+        ("warning", "tick.given_up", "full", 3),
+        ("info", "tick.given_up.over", "full", 4),
     ]
-    assert told == [
-        ("warning", "tick.given_up", "away", None),
-        ("warning", "tick.given_up", "full", None),
-        ("info", "tick.given_up.over", None, "full"),
+    assert lines(text)[-1]["duration"] == 4.0
+    assert faults_in(text) == []
+
+
+def test_a_trouble_that_lasts_is_told_every_30_s_with_how_often_it_was_met_and_the_next_one_begins_anew(
+    capsys: pytest.CaptureFixture[str], clock: FakeClock
+) -> None:
+    configure("json", "info")
+    trouble = Trouble(logger("t7"), "tick.given_up", clock.monotonic)
+    for _ in range(61):
+        trouble.is_now("away")
+        clock.advance(1)
+    trouble.is_now("")
+    trouble.is_now("away")
+    assert told(capsys.readouterr().err) == [
+        ("warning", "tick.given_up", "away", 1),
+        ("warning", "tick.given_up", "away", 31),
+        ("warning", "tick.given_up", "away", 61),
+        ("info", "tick.given_up.over", "away", 61),
+        ("warning", "tick.given_up", "away", 1),
     ]
+
+
+def test_troubles_are_told_of_each_by_its_name_and_their_ends_say_whose_they_were(
+    capsys: pytest.CaptureFixture[str], clock: FakeClock
+) -> None:
+    configure("json", "info")
+    troubles = Troubles(logger("t8"), clock.monotonic)
+    for _ in range(3):
+        for name in ("plant-1", "plant-2"):
+            troubles.is_now("tick.failed", name, "BadDocument", supervisor=name, error="no such field")
+    troubles.is_now("tick.failed", "plant-3", "")
+    troubles.is_now("tick.failed", "plant-2", "")
+    text = capsys.readouterr().err
+    assert [(line["event"], line["supervisor"], line["count"]) for line in lines(text)] == [
+        ("tick.failed", "plant-1", 1),
+        ("tick.failed", "plant-2", 1),
+        ("tick.failed.over", "plant-2", 3),
+    ]
+    assert faults_in(text) == []
