@@ -22,33 +22,6 @@ ALERTMANAGER = ROOT / "compose" / "alertmanager" / "alertmanager.yml"
 DASHBOARD = ROOT / "compose" / "grafana" / "dashboards" / "supervisor.json"
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
-# What the exporter is about to export; empty once it does.
-PROMISED = frozenset(
-    {
-        "supervisor_build_info",
-        "supervisor_store_memory_bytes",
-        "supervisor_fleet_workers",
-        "supervisor_desired_mismatch",
-        "supervisor_oldest_mismatch_timestamp_seconds",
-        "supervisor_observation_age_seconds",
-        "supervisor_last_tick_timestamp_seconds",
-        "supervisor_queue_depth",
-        "supervisor_queue_oldest_age_seconds",
-        "supervisor_leases",
-        "supervisor_quarantined_workers",
-        "supervisor_nodes",
-        "supervisor_node_away",
-        "supervisor_circuit_state",
-        "supervisor_circuit_forced",
-        "supervisor_circuit_transitions_total",
-        "supervisor_tick_duration_seconds_bucket",
-        "supervisor_tick_duration_seconds_count",
-        "supervisor_tick_duration_seconds_sum",
-        "supervisor_action_queue_wait_seconds_bucket",
-        "supervisor_action_queue_wait_seconds_count",
-        "supervisor_action_queue_wait_seconds_sum",
-    }
-)
 
 
 def program(name: str, package: str) -> str:
