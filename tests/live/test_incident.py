@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from supervisor.exporter import StoreCollector
 from tests.conftest import RedisServer, free_port, redis_binary
 from tests.live.pieces import NAME, Pieces, pieces_in
 from tests.waiting import wait_until
@@ -61,7 +62,7 @@ def pieces(redis_server: RedisServer, tmp_path: Path) -> Iterator[Pieces]:
         yield made
 
 
-def test_s2_s3b_s5_s6_s13_an_incident_from_the_death_of_a_broker_to_the_whole_fleet_again(pieces: Pieces) -> None:
+def test_s2_s3b_s5_s6_s13_s16_an_incident_from_the_death_of_a_broker_to_the_whole_fleet_again(pieces: Pieces) -> None:
     port = free_port()
     pieces.apply(fleet(port))
     pieces.start_supervisor()
@@ -79,6 +80,7 @@ def test_s2_s3b_s5_s6_s13_an_incident_from_the_death_of_a_broker_to_the_whole_fl
     check_attempts(pieces)
     check_what_was_told(pieces)
     check_the_incident(pieces)
+    check_what_was_counted(pieces)
 
 
 def check_attempts(pieces: Pieces) -> None:
@@ -113,6 +115,23 @@ def check_the_incident(pieces: Pieces) -> None:
     )
     assert "broker" in incident["reason"]
     assert opened < incident["escalated_at"] < closed
+
+
+def check_what_was_counted(pieces: Pieces) -> None:
+    """The metrics say what the events do."""
+    samples = {
+        (sample.name, *(value for name, value in sorted(sample.labels.items()) if name != "supervisor")): sample.value
+        for family in StoreCollector(pieces.runtime()).collect()
+        for sample in family.samples
+    }
+    transitions = {to: samples["supervisor_circuit_transitions_total", to] for to in ("open", "half_open", "closed")}
+    names = {"open": "circuit.opened", "half_open": "circuit.half_opened", "closed": "circuit.closed"}
+    assert transitions == {to: len(events(pieces, name)) for to, name in names.items()}
+    assert samples["supervisor_escalations_total",] == samples["supervisor_circuit_breaker_recoveries_total",] == 1
+    assert samples["supervisor_infrastructure_check_failures_total",] >= MAX_ATTEMPTS
+    restarts = [key for key in samples if key[0] == "supervisor_actions_completed_total" and key[-1] == "child/broker"]
+    assert sum(samples[key] for key in restarts) == len(ends_of_restarts(pieces)) + 1
+    assert samples["supervisor_circuit_breaker_open",] == samples["supervisor_escalations_active",] == 0
 
 
 def pids(pieces: Pieces) -> list[int | None]:
