@@ -1,7 +1,7 @@
 """Every line that the supervisor's processes log: its event, level, message, scope and fields. Pure data, and a check.
 
-`docs/logs.md` is written from here. An event has one level and one message, which never change; what varies is in its
-fields. A line of a library (Celery, kombu) is the event `library.said`.
+The tables of `docs/observability.md` are written from here. An event has one level and one message, which never change;
+what varies is in its fields. A line of a library (Celery, kombu) is the event `library.said`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from supervisor.logschema import COMMON, EVENTS, FIELDS, Event, words
 from supervisor.metrics import COUNTERS, GAUGES, HISTOGRAMS, Counter, Gauge, Histogram
+from tests.monitoring import alerts
 
 PAGE = Path(__file__).parent.parent / "docs" / "observability.md"
 
@@ -35,7 +37,44 @@ def _more(metric: Counter | Histogram | Gauge) -> str:
     return more
 
 
-TABLES: Mapping[str, Callable[[], Iterator[str]]] = {"metrics": metrics}
+def events() -> Iterator[str]:
+    """Yield the lines of the table of log events."""
+    yield "| event | level | message | scope | fields |"
+    yield "|---|---|---|---|---|"
+    for name in sorted(EVENTS):
+        event = EVENTS[name]
+        yield f"| `{name}` | {event.level} | {event.message} | {event.scope} | {_fields(event)} |"
+    yield "| `library.said` | any | the library's | infrastructure | `logger`, *others of the library's* |"
+
+
+def _fields(event: Event) -> str:
+    return ", ".join([*(f"`{field}`" for field in event.fields), *(f"*`{field}`*" for field in event.optional)])
+
+
+def fields() -> Iterator[str]:
+    """Yield the lines of the table of the fields of log lines."""
+    yield "| field | values | unit | meaning |"
+    yield "|---|---|---|---|"
+    for name in (*COMMON, *sorted(FIELDS.keys() - set(COMMON))):
+        yield f"| `{name}` | {words(FIELDS[name].kind)} | {FIELDS[name].unit} | {FIELDS[name].meaning} |"
+
+
+def fired() -> Iterator[str]:
+    """Yield the lines of the table of alerts."""
+    yield "| alert | severity | for | what it says |"
+    yield "|---|---|---|---|"
+    for alert in alerts():
+        name, runbook = alert["alert"], f"runbooks.md#{alert['alert'].lower()}"
+        severity, after = alert["labels"]["severity"], alert.get("for", "")
+        yield f"| [`{name}`]({runbook}) | {severity} | {after} | {alert['annotations']['summary']} |"
+
+
+TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
+    "metrics": metrics,
+    "events": events,
+    "fields": fields,
+    "alerts": fired,
+}
 
 
 def filled(page: str) -> str:
