@@ -248,6 +248,7 @@ class NodeAttendant:
     def _heartbeat(self, left: bool) -> None:
         skew = self._measure_skew()
         if self._node is None:
+            self._runtime.store.scripts.offer()  # nodes with users of their own bring none
             return
         document = NodeDocument(
             node=self._node,

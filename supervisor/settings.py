@@ -29,6 +29,7 @@ class Settings:
     slots: int
     drain_timeout: float
     traces: str = "off"
+    remote_control: bool = True
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> Settings:
@@ -47,6 +48,7 @@ class Settings:
             slots=_whole(env, "FSM_SLOTS", 5, 1, 256),
             drain_timeout=_number(env, "FSM_DRAIN_TIMEOUT", 5.0, 0.0, 600.0),
             traces=_one_of(env, "FSM_TRACES", ("off", "otlp")),
+            remote_control=_one_of(env, "FSM_REMOTE_CONTROL", ("on", "off")) == "on",
         )
 
     @property
@@ -65,6 +67,7 @@ class Settings:
             "FSM_SLOTS": str(self.slots),
             "FSM_DRAIN_TIMEOUT": str(self.drain_timeout),
             "FSM_TRACES": self.traces,
+            "FSM_REMOTE_CONTROL": "on" if self.remote_control else "off",
         }
 
 

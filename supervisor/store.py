@@ -141,6 +141,7 @@ class Store:
         self.scripts = Scripts(client, clock)
         self._clock = clock
         self._troubles = Troubles(log)
+        self._introduces = True
 
     def keys(self, supervisor: str) -> Keys:
         """Return the keys of a supervisor."""
@@ -510,8 +511,18 @@ class Store:
     def know_node(self, node: str) -> None:
         """Remember that a node exists, whatever fleets name it."""
         nodes = key_names.nodes(self.namespace)
-        if not self.client.sismember(nodes, node):  # a full Redis refuses even to add what is there
-            self.client.sadd(nodes, node)
+        if self._introduces and not self.client.sismember(nodes, node):  # a full Redis refuses what is there, too
+            try:
+                self.client.sadd(nodes, node)
+            except redis.exceptions.NoPermissionError:  # with users of their own, nodes are introduced by the tick
+                self._introduces = False
+
+    def know_nodes(self, nodes: Sequence[str]) -> None:
+        """Remember nodes that have sent a heartbeat, on behalf of those that may not do so themselves."""
+        key = key_names.nodes(self.namespace)
+        known = self.client.smismember(key, nodes) if nodes else []
+        if unknown := [node for node, is_known in zip(nodes, known, strict=True) if not is_known]:
+            self.client.sadd(key, *unknown)
 
     def known_nodes(self) -> set[str]:
         """Return the nodes that have ever sent a heartbeat."""

@@ -16,6 +16,7 @@ from supervisor.model import (
     ChildObserved,
     ChildSpec,
     Lease,
+    SupervisorSettings,
     of_other_time,
 )
 from supervisor.plan import Subject, View
@@ -123,7 +124,7 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
             **{item.removeprefix(CHILD_PREFIX): Verdict("unknown", why) for item, why in unreadable.items()},
             **{child.spec.name: child.verdict for child in children},
         },
-        slots=_slots(nodes, now),
+        slots=_slots(nodes, index.settings, now),
         settings=index.settings,
         rules=(*(Declared(rule) for rule in index.settings.rules), *runtime.rules),
         data_since=times.data_since,
@@ -152,10 +153,10 @@ def _nodes(store: Store, supervisor: str, index: Index, now: float) -> Heartbeat
     return {**own, **{name: beats for name, beats in others.items() if not is_away(beats[0], now)}}
 
 
-def _slots(nodes: Heartbeats, now: float) -> dict[str, int]:
-    """Return the executor slots of each place that is not away; the pool has those of all nodes."""
+def _slots(nodes: Heartbeats, settings: SupervisorSettings, now: float) -> dict[str, int]:
+    """Return the executor slots of each place that is not away; the pool has those of all its nodes."""
     slots = {name: node.slots for name, (node, _) in nodes.items() if node is not None and not is_away(node, now)}
-    return {**slots, POOL: sum(slots.values())}
+    return {**slots, POOL: sum(number for name, number in slots.items() if settings.in_pool(name))}
 
 
 def _load_children(

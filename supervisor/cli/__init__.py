@@ -21,6 +21,7 @@ _COMMANDS = {
     "circuit": "supervisor.cli.circuit",
     "wait": "supervisor.cli.wait",
     "logs": "supervisor.cli.logs",
+    "acl": "supervisor.cli.acl",
     "exporter": "supervisor.cli.exporter",
     "collector": "supervisor.cli.collector",
 }
