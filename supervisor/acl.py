@@ -143,7 +143,7 @@ def _queues(namespace: str, name: str, places: Iterable[str]) -> list[str]:
         str(Selector(["+brpop", "+llen", "+lpush", "+rpush", "+exists"], [prefix + queue for queue in queues])),
         str(Selector(["+sadd"], bindings)),  # nobody goes by them: messages are sent to a queue by its name
         str(Selector(["+hset", "+hget", "+hdel", "+watch"], [prefix + held["unacked_key"]])),
-        str(Selector(["+zadd", "+zrem", "+zrevrangebyscore"], [prefix + held["unacked_index_key"]])),
+        str(Selector(["+zadd", "+zrem", "+zrange"], [prefix + held["unacked_index_key"]])),
         str(Selector(["+set", "+get", "+del", "+evalsha"], [prefix + held["unacked_mutex_key"]])),
     ]
 

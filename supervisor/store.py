@@ -21,7 +21,7 @@ from supervisor.errors import BadDocument, Refused
 from supervisor.fleet import Fleet
 from supervisor.keys import CHILD_PREFIX, POOL, SUPERVISOR, Keys
 from supervisor.logs import Troubles, logger
-from supervisor.metrics import is_of_worker
+from supervisor.metrics import is_counted_by, is_of_worker
 from supervisor.model import (
     CLOCK_STEP,
     HOLD_OFF,
@@ -41,6 +41,8 @@ from supervisor.scripts import Scripts
 from workers.model import Control, Desired, DesiredState, Document, Identity, Observed, Override
 
 _CHUNK = 200  # workers per MGET
+_DENIED = "acl_access_denied_"  # begins the names of Redis' own counters
+_LOGGED = 128  # entries that Redis keeps of them, as it comes
 _READS = 3  # tries to read counters between two changes of what people wish for
 log = logger("supervisor.store")
 D = TypeVar("D", bound=Document)
@@ -57,7 +59,7 @@ def decode(text: str, kind: type[D], key: str) -> D:
     """Return a stored document. Raises `BadDocument` naming the key and what does not fit."""
     try:
         return msgspec.json.decode(text, type=kind, dec_hook=lambda to, value: to(value))
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
         raise BadDocument(f"document at {key} cannot be read: {error}; value seen {text[:120]!r}") from None
 
 
@@ -142,6 +144,7 @@ class Store:
         self._clock = clock
         self._troubles = Troubles(log)
         self._introduces = True
+        self._audits = True
 
     def keys(self, supervisor: str) -> Keys:
         """Return the keys of a supervisor."""
@@ -168,6 +171,20 @@ class Store:
         except redis.ResponseError:
             return None
         return Memory(int(memory["used_memory"]), int(memory.get("maxmemory", 0)))
+
+    def denied(self) -> int | None:
+        """Return how often Redis has denied something to a user, as far as it remembers; None when we may not ask.
+
+        Redis 7.2 counts since its start; an older one keeps the newest 128 entries of its log.
+        """
+        if not self._audits:
+            return None
+        try:
+            counted = [number for name, number in self.client.info("stats").items() if name.startswith(_DENIED)]
+            return sum(counted) if counted else sum(int(entry["count"]) for entry in self.client.acl_log(_LOGGED))
+        except (redis.ResponseError, NotImplementedError):
+            self._audits = False  # to ask again would be denied again, and be counted
+            return None
 
     # -- what there is ------------------------------------------------------------------------------------------------
 
@@ -321,6 +338,8 @@ class Store:
         name, applied = fleet.settings.name, Applied()
         keys, before = self.keys(name), places[name]
         pipe.sadd(key_names.supervisors(self.namespace), name)
+        if fleet.settings.nodes:
+            pipe.sadd(key_names.nodes(self.namespace), *fleet.settings.nodes)
         pipe.set(keys.settings, encode(msgspec.structs.replace(fleet.settings, applied_at=now)))
         self._write_workers(pipe, keys, fleet, before, now, applied)
         self._write_children(pipe, keys, fleet, before, applied)
@@ -463,7 +482,8 @@ class Store:
             else:
                 pipe.set(key, document)
             pipe.hincrby(keys.generations, worker_id, 1)
-            pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
+            # not where the worker is: its node must not be able to remove what operators did
+            pipe.xadd(keys.events(SUPERVISOR), told, maxlen=key_names.EVENTS_CAP, approximate=True)
 
         self._wish([keys], write)
 
@@ -585,7 +605,8 @@ class Store:
         least = after if after == "-" else f"({after}"
         found: list[tuple[str, dict[str, str]]] = []
         for place in (SUPERVISOR, *places):
-            found += self.client.xrevrange(keys.events(place), max="+", min=least, count=most)
+            entries = self.client.xrevrange(keys.events(place), max="+", min=least, count=most)
+            found += [(entry, {"event": "unknown", **_told(fields)}) for entry, fields in entries]
         return sorted(found, key=lambda entry: event_order(entry[0]))[-most:]
 
     def _heartbeat(self, text: str | None, kind: type[D], key: str) -> D | None:
@@ -598,13 +619,19 @@ class Store:
         self._troubles.is_now("store.bad_document", key, "unreadable" if error else "", key=key, error=error)
         return found
 
-    def counters(self, supervisor: str, places: Iterable[str]) -> dict[str, float]:
-        """Return the counters of all places, added up by field: a worker's go where it goes, and are met once."""
+    def counters(self, supervisor: str, index: Index) -> dict[str, float]:
+        """Return the counters of all places, added up by field: a worker's go where it goes, and are met once.
+
+        What a place has not to count is left out.
+        """
         keys, total = self.keys(supervisor), dict[str, float]()
-        where = [keys.counters(place) for place in (SUPERVISOR, *places)]
-        for counted in self._read_unmoved(keys, where) or self.scripts.run("read", where, [0]):
+        places = (SUPERVISOR, *index.places_used)
+        where = [keys.counters(place) for place in places]
+        found = self._read_unmoved(keys, where) or self.scripts.run("read", where, [0])
+        for place, counted in zip(places, found, strict=True):
             for name, value in _pairs(counted):
-                total[name] = total.get(name, 0.0) + float(value)
+                if is_counted_by(name, place, index.places):
+                    total[name] = total.get(name, 0.0) + float(value)
         return total
 
     def _read_unmoved(self, keys: Keys, where: Sequence[str]) -> list[list[str]] | None:
@@ -622,6 +649,11 @@ class Store:
             if before == after:
                 return [[part for pair in counted.items() for part in pair] for counted in found]
         return None
+
+
+def _told(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return what an event tells but for what readers add to it: a node could write that as well."""
+    return {name: value for name, value in fields.items() if name not in {"id", "time", "supervisor"}}
 
 
 def _leaving(keys: Keys, place: str, worker_id: str) -> list[str]:

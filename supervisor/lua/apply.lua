@@ -36,6 +36,8 @@ end
 for _, counter in ipairs(batch.counters) do count(KEYS[4], counter[1], counter[2]) end
 for _, fields in ipairs(batch.events) do event(KEYS[5], fields) end
 
+local LAST_TOKEN = 9007199254740991 -- 2^53 - 1, in the year 2255: there is no larger number that is told from the next
+
 local held = (tick.hold_until or 0) > now -- Redis may have lost leases: who holds them is about to renew them
 
 local function claim(keys, id, wanted)
@@ -47,6 +49,7 @@ local function claim(keys, id, wanted)
   if tonumber(redis.call('HGET', KEYS[3], id) or 0) ~= wanted.generation then return 'refused:generation' end
   if not same_circuit then return 'refused:circuit' end
   local last = lease and math.max(tonumber(lease.token), tonumber(lease.fence or 0)) or 0
+  if not (last < LAST_TOKEN) then return 'refused:last_token' end
   local claimed = wanted.lease
   claimed.token = string.format('%.0f', math.max(last + 1, us))
   claimed.stage = 'queued'
@@ -65,6 +68,13 @@ local function cancel(keys, wanted)
   ask_to_cancel({keys[1], keys[3], keys[4], keys[5], keys[6]}, lease, now, wanted.reason)
 end
 
+-- A lease is written by its node, which may be hostile: one that cannot be worked with costs its own worker, not the batch.
+local function guarded(act, ...)
+  local done, answer = pcall(act, ...)
+  if done then return answer end
+  return 'refused:unreadable'
+end
+
 local answers = {'applied'}
 for i, item in ipairs(batch.items) do
   local first = 6 + (i - 1) * 6
@@ -72,8 +82,8 @@ for i, item in ipairs(batch.items) do
   if item.status then redis.call('SET', keys[2], item.status) end
   for _, fields in ipairs(item.events or {}) do event(keys[4], fields) end
   for _, field in ipairs(item.counters or {}) do count(keys[3], field) end
-  if item.cancel and not held then cancel(keys, item.cancel) end
-  local answer = item.claim and claim(keys, item.id, item.claim) or ''
+  if item.cancel and not held then guarded(cancel, keys, item.cancel) end
+  local answer = item.claim and guarded(claim, keys, item.id, item.claim) or ''
   if string.sub(answer, 1, 8) == 'refused:' then
     count(KEYS[4], 'supervisor_claims_refused_total|' .. string.sub(answer, 9))
   end

@@ -44,7 +44,9 @@ end
 
 local events_kept = 10000
 
-local function event(stream, fields) redis.call('XADD', stream, 'MAXLEN', '~', events_kept, '*', unpack(fields)) end
+-- What is told and counted of a change never keeps it from happening: a node may have spoilt its own history, by an id or a
+-- number beyond which there is no larger one.
+local function event(stream, fields) redis.pcall('XADD', stream, 'MAXLEN', '~', events_kept, '*', unpack(fields)) end
 
 -- even_when_full(key, streams…): let this script write though Redis has reached maxmemory, and tell whether it has. What
 -- holds, ends and sees goes on then; history gives way: each stream keeps its newest 1,000 events. Redis asks for room at
@@ -58,7 +60,7 @@ local function even_when_full(key, ...)
   return true
 end
 
-local function count(counters, field, by) redis.call('HINCRBY', counters, field, by or 1) end
+local function count(counters, field, by) redis.pcall('HINCRBY', counters, field, by or 1) end
 
 -- observe(counters, name, labels, value, buckets): a Prometheus histogram kept as counters, buckets cumulative.
 local function observe(counters, name, labels, value, buckets)
@@ -66,7 +68,7 @@ local function observe(counters, name, labels, value, buckets)
     if value <= bound then count(counters, name .. '_bucket' .. labels .. '|' .. bound) end
   end
   count(counters, name .. '_count' .. labels)
-  redis.call('HINCRBYFLOAT', counters, name .. '_sum' .. labels, string.format('%.6f', value))
+  redis.pcall('HINCRBYFLOAT', counters, name .. '_sum' .. labels, string.format('%.6f', value))
 end
 
 local function ask(asks, wake, id)

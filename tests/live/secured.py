@@ -16,7 +16,6 @@ from click.testing import CliRunner
 from supervisor.cli import fsmctl
 from tests.conftest import OwnRedis, missing, redis_binary
 from tests.live.pieces import NAME, Pieces, pieces_in
-from tests.waiting import wait_until
 
 NAMESPACE = "pieces"
 HOSTILE, OTHER = "edge-1", "edge-2"  # edge-2 is in the pool
@@ -37,6 +36,7 @@ class Secured:
     server: OwnRedis
     secrets: Path
     pieces: Pieces
+    exporter: int = 0
 
     def client(self, user: str) -> Any:
         """Return a connection as a user."""
@@ -49,7 +49,7 @@ class Secured:
     def denied(self) -> list[dict[str, Any]]:
         """Return what Redis has denied, the newest first."""
         with self.client("admin") as admin:
-            return [{key: entry[key] for key in _TOLD} for entry in admin.acl_log()]
+            return [{key: entry[key] for key in _TOLD} for entry in admin.acl_log(128)]
 
     def fsmctl(self, user: str, *arguments: str, code: int = 0) -> str:
         """Run fsmctl as a user and return what it prints."""
@@ -58,6 +58,15 @@ class Secured:
         ended = getattr(run.exception, "exit_code", run.exit_code)
         assert ended == code, f"fsmctl {arguments} as {user}: {ended}\n{run.output}\n{run.exception}"
         return str(run.exception) if code else run.stdout
+
+    def wait_for(self, worker: str, state: str) -> None:
+        """Wait until a worker is seen in a state."""
+        self.fsmctl("fsmctl-read", "wait", f"worker/{worker}", "--for", f"state={state}", "--timeout", "60s")
+
+    def wish(self, worker: str, state: str) -> None:
+        """Say what is desired of a worker and wait until it is so."""
+        self.fsmctl("fsmctl-operate", "set", worker, state)
+        self.wait_for(worker, state)
 
 
 _TOLD = ("reason", "context", "object", "username", "count")
@@ -98,9 +107,3 @@ def secured_in(folder: Path, fleet: str = FLEET) -> Iterator[Secured]:
             yield Secured(server, secrets, pieces)
     finally:
         server.kill()
-
-
-def wait_for_running(secured: Secured, worker: str) -> None:
-    """Wait until a worker runs."""
-    pieces = secured.pieces
-    wait_until(lambda: pieces.events(to="running", worker_id=worker), f"{worker} to run", 30)
