@@ -91,7 +91,7 @@ def users(namespace: str, nodes: Iterable[str], pool: Iterable[str]) -> list[Use
         _flower(namespace),
         _reader(namespace, names),
         _operator(namespace, names),
-        User(ADMIN, "who runs Redis itself: reloads this file, shuts a node out", ("~*", "&*", "+@all")),
+        User(ADMIN, "who runs Redis: reloads this file, shuts a node out", ("~*", "&*", "+@all")),
     ]
 
 
@@ -172,7 +172,7 @@ def _exporter(namespace: str, nodes: Iterable[str]) -> User:
     keys = _places(namespace, nodes)
     return User(
         EXPORTER,
-        "the exporter: reads all, counts what Redis has denied",
+        "the exporter: reads all, and what Redis has denied",
         (*_reads(keys), "+acl|log"),
     )
 
@@ -196,7 +196,7 @@ def _operator(namespace: str, nodes: Iterable[str]) -> User:
     keys = _places(namespace, nodes)
     return User(
         OPERATE,
-        "fsmctl of those who act: apply, set, pause, cancel, circuit",
+        "fsmctl of those who act: apply, set, cancel, circuit",
         (
             *(f"~{key}" for key in keys),
             *("+@read", "+@write", "+@transaction"),
@@ -211,7 +211,7 @@ def _flower(namespace: str) -> User:
     prefix = celery_prefix(namespace)
     return User(
         FLOWER,
-        "Flower: sees Celery's events and the lengths of queues, reads no message",
+        "Flower: sees events and the lengths of queues",
         (
             *_CONNECTION,
             *_TRANSACTION,

@@ -87,7 +87,7 @@ class StoreCollector(Collector):
                 continue
             troubles.is_now("exporter.bad_document", name, "")
             label = index.settings.worker_label
-            yield Scraped(name, label, gauges, _by_name(store.counters(name, index), label))
+            yield Scraped(name, label, gauges, _by_name(store.counters(name, index.places_used, index.places), label))
 
     def ready(self) -> str | None:
         """Return None when Redis answers and every supervisor ticks, else why not."""

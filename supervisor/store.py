@@ -619,18 +619,20 @@ class Store:
         self._troubles.is_now("store.bad_document", key, "unreadable" if error else "", key=key, error=error)
         return found
 
-    def counters(self, supervisor: str, index: Index) -> dict[str, float]:
+    def counters(
+        self, supervisor: str, places: Iterable[str], whose: Mapping[str, str] | None = None
+    ) -> dict[str, float]:
         """Return the counters of all places, added up by field: a worker's go where it goes, and are met once.
 
-        What a place has not to count is left out.
+        With `whose`, the place of each worker and child, what a place has not to count is left out.
         """
         keys, total = self.keys(supervisor), dict[str, float]()
-        places = (SUPERVISOR, *index.places_used)
-        where = [keys.counters(place) for place in places]
+        everywhere = (SUPERVISOR, *places)
+        where = [keys.counters(place) for place in everywhere]
         found = self._read_unmoved(keys, where) or self.scripts.run("read", where, [0])
-        for place, counted in zip(places, found, strict=True):
+        for place, counted in zip(everywhere, found, strict=True):
             for name, value in _pairs(counted):
-                if is_counted_by(name, place, index.places):
+                if whose is None or is_counted_by(name, place, whose):
                     total[name] = total.get(name, 0.0) + float(value)
         return total
 

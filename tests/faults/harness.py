@@ -587,7 +587,7 @@ class Plant:
         """Return the sum of the counters that begin with a prefix."""
         index = self.store.index(SUPERVISOR)
         assert index is not None
-        found = self.store.counters(SUPERVISOR, index)
+        found = self.store.counters(SUPERVISOR, sorted({*index.nodes, "pool"}))
         return sum(value for name, value in found.items() if name.startswith(prefix))
 
     def ticks(self) -> float:
