@@ -128,6 +128,14 @@ class Keys:
         """STREAM of events; written by scripts with the change they tell. MAXLEN ~ EVENTS_CAP."""
         return self._key(place, "events")
 
+    def follows(self, node: str) -> str:
+        """LIST of wishes to see output; pushed by `fsmctl logs`; popped by the node's collector. LTRIM to 100, 10 s."""
+        return self._key(node, "follows")
+
+    def output(self, node: str, follower: str) -> str:
+        """STREAM of output for one follower; written by the node's collector. MAXLEN 64, for 10 s."""
+        return self._key(node, "output", follower)
+
     def counters(self, place: str) -> str:
         """HASH "metric|label|…" → number; written by scripts with the change they count. Bounded by labels."""
         return self._key(place, "counters")

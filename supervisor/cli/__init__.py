@@ -13,6 +13,7 @@ _COMMANDS = {
     "get": "supervisor.cli.get",
     "describe": "supervisor.cli.describe",
     "events": "supervisor.cli.events",
+    "actions": "supervisor.cli.actions",
     "incidents": "supervisor.cli.incidents",
     "set": "supervisor.cli.set",
     "pause": "supervisor.cli.pause",
