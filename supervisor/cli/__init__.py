@@ -20,6 +20,7 @@ _COMMANDS = {
     "resume": "supervisor.cli.resume",
     "cancel": "supervisor.cli.cancel",
     "circuit": "supervisor.cli.circuit",
+    "check": "supervisor.cli.check",
     "wait": "supervisor.cli.wait",
     "logs": "supervisor.cli.logs",
     "exporter": "supervisor.cli.exporter",
