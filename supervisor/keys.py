@@ -2,7 +2,8 @@
 
 Form: `{namespace}:{supervisor}:{place}:{kind}[:{id}]`. A place is a node's name, `pool` for floating workers, or
 `supervisor` for what belongs to the control loop itself, so that one node can be given exactly its own keys.
-A worker's id stands for itself; a child's is `child/NAME`. Celery's keys start with `{namespace}:celery:`.
+A worker's id stands for itself; a child's is `child/NAME`, and `check/NODE` is what a node is checked by. Celery's keys
+start with `{namespace}:celery:`.
 `docs/redis.md` is this file as a table.
 """
 
@@ -15,6 +16,7 @@ POOL = "pool"  # the place of floating workers
 RESERVED_PLACES = (SUPERVISOR, POOL)
 RESERVED_SUPERVISORS = ("celery",)  # Celery's own keys begin with it
 CHILD_PREFIX = "child/"
+CHECK_PREFIX = "check/"  # what `fsmctl check` claims a no-op for: no worker, and in no index
 INCIDENTS_CAP = 200  # incidents kept of a supervisor
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
 ASKS_CAP = 1_000  # observations asked for and not yet made, per place (LTRIM)

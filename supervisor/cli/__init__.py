@@ -25,6 +25,7 @@ _COMMANDS = {
     "delete": "supervisor.cli.delete",
     "config": "supervisor.cli.config",
     "circuit": "supervisor.cli.circuit",
+    "check": "supervisor.cli.check",
     "wait": "supervisor.cli.wait",
     "logs": "supervisor.cli.logs",
     "exporter": "supervisor.cli.exporter",
