@@ -80,6 +80,8 @@ class Up:
             runner = Runner(self.settings, self.clock, self.say)
             runner.clean_up()
             self._check_ports()
+            if redis_part is None:
+                self._check_store(make_runtime(self.settings))  # before anything runs that would have to be stopped
             tail = launch.Tail(self.settings.data_dir, click.echo)
             stack.callback((self.settings.data_dir / URL_FILE).unlink, missing_ok=True)
             stack.callback(self._stop, runner)
@@ -114,9 +116,13 @@ class Up:
         runtime = make_runtime(self.settings)
         if part is not None:
             launch.wait_until(runtime.store.answers, "the private Redis to answer", _REDIS_START, self.clock)
-        check_server(runtime.store.client, self.settings)
+        self._check_store(runtime)
         launch.write_private(self.settings.data_dir / URL_FILE, self.settings.redis_url + "\n")
         return runtime
+
+    def _check_store(self, runtime: Runtime) -> None:
+        check_server(runtime.store.client, self.settings)
+        runtime.store.check_schema()
 
     def _tell(self) -> None:
         own = f"private, data in {self.settings.data_dir / 'redis'}" if self.private else "yours"
