@@ -13,7 +13,7 @@ import click
 
 from supervisor.connection import STORE_ERRORS, check_server, words_for
 from supervisor.errors import NotFound, StoreUnreachable
-from supervisor.logs import configure
+from supervisor.logs import configure_later
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Index
@@ -28,7 +28,7 @@ class Session:
     def __init__(self, data_dir: str | None, supervisor: str | None) -> None:
         """Connect. Raises `UsageError` or `StoreUnreachable`."""
         self.settings = Settings.from_env(data_dir=data_dir)
-        configure(self.settings.log_format, self.settings.log_level)
+        configure_later(self.settings.log_format, self.settings.log_level)
         self.runtime: Runtime = make_runtime(self.settings)
         check_server(self.runtime.store.client, self.settings)
         self.runtime.store.check_schema()
