@@ -79,6 +79,11 @@ def wants_details(environ: Mapping[str, str] | None = None) -> bool:
     return bool((os.environ if environ is None else environ).get("FSM_DEBUG"))
 
 
+def is_dumb(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the terminal can do no more than print lines."""
+    return (os.environ if environ is None else environ).get("TERM", "dumb") in ("dumb", "unknown")
+
+
 def has_own_redis(environ: Mapping[str, str] | None = None) -> bool:
     """Tell whether the user named a Redis, so that `fsmctl up` starts none."""
     return bool((os.environ if environ is None else environ).get("FSM_REDIS_URL"))

@@ -10,6 +10,7 @@ import click
 
 _COMMANDS = {
     "up": "supervisor.cli.up",
+    "watch": "supervisor.cli.watch",
     "apply": "supervisor.cli.apply",
     "get": "supervisor.cli.get",
     "describe": "supervisor.cli.describe",

@@ -2,6 +2,7 @@
 
 SUMMARIES = {
     "up": "Run everything here, in the foreground.",
+    "watch": "Show the whole fleet on one screen, with keys.",
     "apply": "Make a fleet file the desired state.",
     "get": "List workers, children, nodes, actions, circuits, incidents …",
     "describe": "Show one worker, child, node, circuit, incident or action.",
