@@ -138,15 +138,16 @@ def lines_of(state: State, fleet: Fleet, width: int, height: int, trouble: str =
     if state.page:
         return _page_lines(state, width, height), state
     top = [*_header(fleet, height), *([(trouble, "bold reverse")] if trouble else [])]
-    bottom = _bottom(fleet, max(0, height - len(top) - 2 - _LEAST_WORKERS))
+    bottom = _bottom(fleet, max(0, height - len(top) - 3 - _LEAST_WORKERS))
     workers = shown_workers(state, fleet)
-    room = max(0, height - len(top) - len(bottom) - 2)
+    room = max(0, height - len(top) - len(bottom) - 3)  # beside headings, the chosen one's line and the keys
     at = position(state, workers)
     first = min(max(state.first, at - room + 1), at, max(0, len(workers) - room))
     body = _table(workers[first : first + room], state.chosen or (workers[0].id if workers else ""), width)
     if not workers:
         body.append((f"  no worker matches {state.text!r}" if state.text else "  no workers", "dim"))
     body = body[: room + 1] + [("", "")] * (room + 1 - len(body))
+    body.append(_of_chosen(workers[at]) if workers else ("", ""))
     footer = _footer(state, first, len(workers), room, width)
     cut = [(_fit(text, width), style) for text, style in (*top, *body, *bottom)][: height - 1]
     return [*cut, footer], replace(state, first=first)
@@ -191,6 +192,12 @@ def _table(workers: Sequence[Worker], chosen: str, width: int) -> list[Line]:
     return lines
 
 
+def _of_chosen(worker: Worker) -> Line:
+    """Return in a line of its own what is done for the chosen worker, or why nothing is: its column is narrow."""
+    doing = worker.cells()[-1]
+    return (f"{worker.id}: {doing}" if doing else "", "dim")
+
+
 def _footer(state: State, first: int, count: int, room: int, width: int) -> Line:
     if state.asked is not None:
         return _fit(f"{state.asked.what} {state.asked.worker}? y: yes, any other key: no", width), "bold reverse"
@@ -206,12 +213,12 @@ def _footer(state: State, first: int, count: int, room: int, width: int) -> Line
 
 
 def _page_lines(state: State, width: int, height: int) -> list[Line]:
-    room = height - 2
+    room = max(0, height - 2)
     shown = [(_fit(text, width), "") for text in state.page[state.page_top : state.page_top + room]]
     shown += [("", "")] * (room + 1 - len(shown))
     more = len(state.page) - state.page_top - room
     hint = "q back  j, k scroll" + (f"   {more} lines more" if more > 0 else "")
-    return [*shown, (_fit(hint, width).ljust(width), "reverse")]
+    return [*shown[: height - 1], (_fit(hint, width).ljust(width), "reverse")]
 
 
 def _fit(text: str, width: int) -> str:

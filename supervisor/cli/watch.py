@@ -8,7 +8,7 @@ import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from rich.live import Live
 
-_EVERY = 1.0  # seconds between two looks; a look that takes long is waited for as long again, twice
+_EVERY = 1.0  # seconds between two looks; after one that took longer, as long as that
 _POLL = 0.1  # seconds until what is new is drawn
 _EVENTS = 12
 _LEAVING = 5.0  # seconds for a look that is under way when the person leaves
@@ -87,7 +87,7 @@ class Eye:
             began = clock.monotonic()
             self._look()
             self.looks += 1
-            pause = max(_EVERY, 2 * (clock.monotonic() - began))
+            pause = max(_EVERY, clock.monotonic() - began)
             try:
                 order = self._orders.get(timeout=pause)
             except queue.Empty:
@@ -192,16 +192,21 @@ class Screen:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep back what others write to stderr while the screen is ours, and write it afterwards."""
+    """Keep back what others write to stderr while the screen is ours, and write it afterwards.
+
+    Nor may the process be stopped (Ctrl-Z): it could not give the terminal back before.
+    """
     held = io.StringIO()
+    stops = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     try:
         with redirect_stderr(held):
             yield
     finally:
+        signal.signal(signal.SIGTSTP, stops)
         sys.stderr.write(held.getvalue()[-10_000:])
 
 
-def carry_out(root: click.Command, options: dict[str, str | None], order: Order) -> str:
+def carry_out(root: click.Command, options: Mapping[str, str | None], order: Order) -> str:
     """Do what a person wants with fsmctl's own commands, and return what they print."""
     words = [part for name, value in options.items() if value for part in (f"--{name.replace('_', '-')}", value)]
     said = io.StringIO()
@@ -242,7 +247,6 @@ def command(session: Session) -> None:
     eye = Eye(session.runtime, session.worlds, lambda order: carry_out(context.command, options, order))
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # a stopped program cannot give the terminal back
     Screen(eye, session.runtime.clock, State()).run(lambda: True)
 
 

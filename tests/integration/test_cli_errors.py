@@ -31,6 +31,7 @@ PARTS = {"exporter", "collector"}  # they run on, and wait for Redis
 CALLS: dict[str, list[str]] = {
     "up": ["--fleet", str(DEMO / "fleet.toml"), "--exporter-port", "{port}", "--flower-port", "{port2}"],
     "apply": ["-f", str(DEMO / "fleet.toml")],
+    "watch": [],
     "get": ["workers"],
     "describe": ["worker", "flow-1"],
     "events": ["--worker", "flow-1"],
