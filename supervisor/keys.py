@@ -73,6 +73,11 @@ class Keys:
         return self._key(SUPERVISOR, "mismatches")
 
     @property
+    def orders(self) -> str:
+        """HASH name → Order: pauses of scopes, drains; written by order.lua; read by all. A field per scope."""
+        return self._key(SUPERVISOR, "orders")
+
+    @property
     def revision(self) -> str:
         """STRING microseconds: grows with every change of what people wish for; guards the disk mirror. One."""
         return self._key(SUPERVISOR, "revision")
@@ -90,7 +95,7 @@ class Keys:
         return self._key(place, "override", item)
 
     def control(self, place: str, item: str) -> str:
-        """STRING Control: paused, resumed; written by `fsmctl pause|resume`; moved or deleted by leave."""
+        """STRING Control: paused, resumed; written by `fsmctl pause|resume|restart`; moved or deleted by leave."""
         return self._key(place, "control", item)
 
     def observed(self, place: str, item: str) -> str:
@@ -128,6 +133,14 @@ class Keys:
     def events(self, place: str) -> str:
         """STREAM of events; written by scripts with the change they tell. MAXLEN ~ EVENTS_CAP."""
         return self._key(place, "events")
+
+    def follows(self, node: str) -> str:
+        """LIST of wishes to see output; pushed by `fsmctl logs`; popped by the node's collector. LTRIM to 100, 10 s."""
+        return self._key(node, "follows")
+
+    def output(self, node: str, follower: str) -> str:
+        """STREAM of output for one follower; written by the node's collector. MAXLEN 64, for 10 s."""
+        return self._key(node, "output", follower)
 
     def counters(self, place: str) -> str:
         """HASH "metric|label|…" → number; written by scripts with the change they count. Bounded by labels."""

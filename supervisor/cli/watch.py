@@ -227,9 +227,9 @@ def _command(root: click.Command, order: Order) -> list[str]:
 
 def is_terminal() -> bool:
     """Tell whether there is a terminal on which a screen can be drawn."""
-    from supervisor.settings import is_dumb
+    from supervisor.settings import is_dumb_terminal
 
-    return sys.stdout.isatty() and not is_dumb()
+    return sys.stdout.isatty() and not is_dumb_terminal()
 
 
 @click.command("watch", epilog=_EPILOG)
