@@ -12,6 +12,8 @@ _COMMANDS = {
     "apply": "supervisor.cli.apply",
     "get": "supervisor.cli.get",
     "describe": "supervisor.cli.describe",
+    "explain": "supervisor.cli.explain",
+    "plan": "supervisor.cli.plan",
     "events": "supervisor.cli.events",
     "incidents": "supervisor.cli.incidents",
     "set": "supervisor.cli.set",
