@@ -144,7 +144,8 @@ def _lease(lease: Document | None) -> str:
     if lease["stage"] == "queued":
         return f"{lease['action']} has been queued for {since}; nobody has begun it, and the claim ends in {until}."
     asked = f" It was asked to give up: {lease['cancel']}." if lease["cancel"] else ""
-    return f"{lease['holder'] or 'An executor'} holds it for {lease['action']}, since {since}; unless renewed it ends in {until}.{asked}"
+    holder = lease["holder"] or "An executor"
+    return f"{holder} holds it for {lease['action']}, since {since}; unless renewed it ends in {until}.{asked}"
 
 
 def _observed(seen: Document) -> str:
