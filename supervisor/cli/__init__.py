@@ -10,6 +10,7 @@ import click
 _COMMANDS = {
     "up": "supervisor.cli.up",
     "apply": "supervisor.cli.apply",
+    "diff": "supervisor.cli.diff",
     "get": "supervisor.cli.get",
     "describe": "supervisor.cli.describe",
     "explain": "supervisor.cli.explain",
