@@ -18,7 +18,10 @@ _NOT_WISHES = frozenset({"schema", "name", "source", "applied_at", "config_id", 
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What a supervisor has now: its settings (None: it is new), and the file layer and place of each id."""
+    """What a supervisor has now: its settings (None: it is new), and the place and file layer of each id.
+
+    A layer that cannot be read is not there.
+    """
 
     settings: SupervisorSettings | None
     layers: Mapping[str, Desired | ChildSpec]
@@ -72,7 +75,7 @@ def difference(fleet: Fleet, applied: Applied, stored: Stored) -> Difference:
     places = {worker.id: worker.place for worker in fleet.workers}
 
     def changed(item: str, to: str = "") -> Changed:
-        return Changed(item, stored.places[item], _of_layers(stored.layers[item], new[item]), to)
+        return Changed(item, stored.places[item], _of_layers(stored.layers.get(item), new[item]), to)
 
     return Difference(
         supervisor=fleet.settings.name,
@@ -94,8 +97,10 @@ def _of_settings(old: SupervisorSettings | None, new: SupervisorSettings) -> tup
     return () if old is None else tuple(_changes(_plain(old), _plain(new)))
 
 
-def _of_layers(old: Desired | ChildSpec, new: Desired | ChildSpec) -> tuple[Change, ...]:
+def _of_layers(old: Desired | ChildSpec | None, new: Desired | ChildSpec) -> tuple[Change, ...]:
     """Return the keys that differ; a worker that had left the file and comes back says so."""
+    if old is None:
+        return (Change("(all)", "cannot be read", "as the file says"),)
     comes_back = isinstance(old, Desired) and old.removed
     returns = [Change("removed", old=True, new=False)] if comes_back else []
     return (*returns, *_changes(_plain(old), _plain(new)))

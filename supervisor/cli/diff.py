@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ import msgspec
 from supervisor.cli.output import output_option, print_json
 from supervisor.cli.session import Session, with_session
 from supervisor.diff import Change, Changed, Difference, Stored, difference, whose
+from supervisor.errors import BadDocument
 from supervisor.fleet import read_fleets
 from supervisor.keys import CHILD_PREFIX
 from supervisor.model import ChildSpec
@@ -42,15 +44,16 @@ def differences(runtime: Runtime, path: Path) -> list[Difference]:
 
 
 def stored_layers(store: Store, supervisor: str) -> Stored:
-    """Return what the last applied file says of a supervisor. Raises `BadDocument`."""
+    """Return what the last applied file says of a supervisor, as far as it can be read."""
     index, keys = store.index(supervisor), store.keys(supervisor)
     if index is None:
         return Stored(None, {}, {})
     layers: dict[str, Desired | ChildSpec] = {}
     for item, place, texts in store.read_worker(supervisor, [*index.workers, *index.children]):
         key, text = keys.desired(place, item), texts["desired"]
-        if text is not None:
-            layers[item] = decode(text, ChildSpec, key) if item.startswith(CHILD_PREFIX) else decode(text, Desired, key)
+        kind: type[Desired | ChildSpec] = ChildSpec if item.startswith(CHILD_PREFIX) else Desired
+        with contextlib.suppress(BadDocument):  # an apply writes it anew
+            layers[item] = decode(text or "", kind, key)
     return Stored(index.settings, layers, index.places)
 
 

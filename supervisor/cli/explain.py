@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from supervisor.cli.matching import pick
 from supervisor.cli.output import output_option, print_json
 from supervisor.cli.session import Session, with_session
 from supervisor.decide import decide
 from supervisor.errors import NotFound
-from supervisor.view import load_world
+from supervisor.keys import CHILD_PREFIX
 from supervisor.why import Moment, explain_child, explain_circuit, explain_node, explain_worker
 from workers.duration import ago
 
@@ -20,7 +21,7 @@ _WIDTH = 80
 _INDENT = 10
 _EPILOG = """\b
 Examples:
-  fsmctl explain line-1-temperature     a worker: why this state, why no action
+  fsmctl explain line-1-temperature       why this state, why no action
   fsmctl explain child/broker
   fsmctl explain circuit/plant-1 -o json
   fsmctl explain node/edge-1
@@ -33,51 +34,40 @@ def explain(session: Session, target: str) -> Document:
     """Return the explanation of `worker/ID`, a bare ID, `child/NAME`, `node/NAME` or `circuit/NAME`."""
     kind, _, name = target.rpartition("/")
     if kind == "circuit":
-        return explain_circuit(_moment(session, _supervisor(session, name)))
+        return explain_circuit(_moment(session, pick("supervisor", name, [found for found, _ in session.indexes()])))
     if kind == "node":
         return _node(session, name)
     if kind not in ("", "worker", "child"):
         raise click.UsageError(
             f"{target!r} cannot be explained: expected worker/ID, child/NAME, node/NAME or circuit/SUPERVISOR"
         )
-    item = target if kind == "child" else name
-    moment = _moment(session, session.find(item)[0])
-    if kind == "child":
-        found = next((child for child in moment.world.children if child.spec.id == item), None)
-        if found is None:
-            raise NotFound(f"{item} cannot be read: {moment.world.unreadable_children.get(item, 'it has just left')}")
-        return explain_child(moment, found)
+    item, supervisor, _ = session.match(target if kind == "child" else name)
+    moment = _moment(session, supervisor)
+    if item.startswith(CHILD_PREFIX):
+        return _child_of(moment, item)
     subject = next((subject for subject in moment.world.view.subjects if subject.id == item), None)
     if subject is None:
         raise NotFound(f"worker {item!r} has just left; see `fsmctl get workers`")
     return explain_worker(moment, subject)
 
 
+def _child_of(moment: Moment, item: str) -> Document:
+    found = next((child for child in moment.world.children if child.spec.id == item), None)
+    if found is None:
+        raise NotFound(f"{item} cannot be read: {moment.world.unreadable_children.get(item, 'it has just left')}")
+    return explain_child(moment, found)
+
+
 def _moment(session: Session, supervisor: str) -> Moment:
-    runtime = session.runtime
-    index = runtime.store.index(supervisor)
-    if index is None:
-        raise NotFound(f"supervisor {supervisor!r} has just left; see `fsmctl get circuit`")
-    world = load_world(runtime, supervisor, index, runtime.store.now())
+    world = session.world(supervisor)
     return Moment(supervisor, world, decide(world))
 
 
-def _supervisor(session: Session, name: str) -> str:
-    known = [found for found, _ in session.indexes()]
-    if name not in known:
-        raise NotFound(f"no supervisor {name!r}: expected one of {', '.join(known)}")
-    return name
-
-
-def _node(session: Session, place: str) -> Document:
+def _node(session: Session, text: str) -> Document:
     """Return the explanation of a node by the first supervisor that knows it."""
-    known: set[str] = set()
-    for supervisor, _ in session.indexes():
-        moment = _moment(session, supervisor)
-        if place in moment.world.nodes:
-            return explain_node(moment, place)
-        known |= set(moment.world.nodes)
-    raise NotFound(f"no node {place!r}: expected one of {', '.join(sorted(known)) or 'none'}")
+    moments = [_moment(session, supervisor) for supervisor, _ in session.indexes()]
+    place = pick("node", text, sorted({place for moment in moments for place in moment.world.nodes}))
+    return explain_node(next(moment for moment in moments if place in moment.world.nodes), place)
 
 
 def lines(document: Document) -> list[str]:
@@ -96,7 +86,10 @@ def _worker(document: Document) -> Iterator[Sentence]:
     phase = "" if document["phase"] == document["state"] else f" (phase {document['phase']})"
     by = ", as an operator has set it" if document["overridden"] else ""
     where = f"{document['id']} on {document['node']} of {document['supervisor']}"
-    yield "State", f"{where} has been {document['state']}{phase}{since}; desired is {document['desired'] or '?'}{by}."
+    if document["desired"] is None:
+        yield "State", f"{where} cannot be read."
+    else:
+        yield "State", f"{where} has been {document['state']}{phase}{since}; desired is {document['desired']}{by}."
     yield "Why", _sentence(document["reason"])
     yield "Action", _action(document)
     yield from _next(document)
@@ -106,7 +99,9 @@ def _worker(document: Document) -> Iterator[Sentence]:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith(".") else ".")
+    """Return words as a sentence; a name at their beginning stays as it is."""
+    begins = text.partition(" ")[0].rstrip(",").isalpha()
+    return (f"{text[:1].upper()}{text[1:]}" if begins else text) + ("" if text.endswith(".") else ".")
 
 
 def _action(document: Document) -> str:
@@ -165,7 +160,7 @@ def _child(document: Document) -> Iterator[Sentence]:
         yield "Restarts", f"{document['attempts']} of {document['max_attempts']} attempts were made."
     yield from _next(document)
     yield "Lease", _lease(document["lease"])
-    yield "Observed", _observed(document["observation"])
+    yield "Observed", _observed({**document["observation"], "error": None})  # it is what the verdict says
     if document["dependents"]:
         yield "Carries", f"{', '.join(document['dependents'])}."
     yield from (("Note", f"{one['type']}: {_sentence(one['reason'])}") for one in document["conditions"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from typing import Any
 
@@ -16,7 +17,7 @@ from supervisor.view import World
 _WIDTH = 80
 _EPILOG = """\b
 Examples:
-  fsmctl plan                 what would be done, and for whom nothing, and why
+  fsmctl plan                 what would be done, for whom nothing, and why
   fsmctl plan -o json
   fsmctl --supervisor plant-1 plan
 """
@@ -84,7 +85,7 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
     return [
         f"{document['supervisor']}: a tick now, under a circuit that is {circuit['before']}{becomes}",
         *(f"  {what:<{widths[0]}}  {who:<{widths[1]}}  {why}"[:_WIDTH].rstrip() for what, who, why in rows),
-        f"  {_sums(document)}",
+        *textwrap.wrap(_sums(document), _WIDTH, initial_indent="  ", subsequent_indent="  "),
     ]
 
 

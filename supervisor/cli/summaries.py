@@ -3,8 +3,11 @@
 SUMMARIES = {
     "up": "Run everything here, in the foreground.",
     "apply": "Make a fleet file the desired state.",
+    "diff": "Show what an apply of a fleet file would change.",
     "get": "List workers, children, nodes, actions, circuits, incidents …",
     "describe": "Show one worker, child, node, circuit, incident or action.",
+    "explain": "Say why something is as it is, and what comes next.",
+    "plan": "Show what the next tick would do.",
     "events": "Show what happened, and go on with it.",
     "incidents": "List outages, the newest first.",
     "set": "Want a worker running or stopped, or as its file says.",

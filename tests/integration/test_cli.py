@@ -81,7 +81,9 @@ def test_a_worker_that_moves_is_shown_as_moving_with_where_to(plant: Plant, run:
         ]
         """
     )
-    assert run("apply", "-f", str(file), "--yes").stdout == ("changed    flow-2\nmoving     flow-1\nremoved    child/broker\n")
+    assert run("apply", "-f", str(file), "--yes").stdout == (
+        "changed    flow-2\nmoving     flow-1\nremoved    child/broker\n"
+    )
     assert run("get", "workers").stdout.splitlines()[1] == (
         "flow-1  process  edge-1  running  stopped  0s    42   moving"
     )

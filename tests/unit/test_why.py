@@ -318,11 +318,11 @@ def test_an_open_circuit_says_when_the_next_attempt_is_due() -> None:
     ]
     assert lines(document) == [
         "State     circuit/plant-1 is open, down for 30s.",
-        "Why       Broker: no answer.",
+        "Why       broker: no answer.",
         "Recovery  attempting_recovery: 2 of 5 attempts; incident 1.",
         "Child     child/broker is failed: no answer.",
         "Holds     1 circuit_open.",
-        "Next      Child/broker: attempt 3 to restart it, in 2.0s (fsmctl explain",
+        "Next      child/broker: attempt 3 to restart it, in 2.0s (fsmctl explain",
         "          child/broker).",
         "          It eases when their checks pass.",
     ]
