@@ -88,7 +88,7 @@ def _of_step(case: Case) -> Iterator[Next]:
 def _settled(case: Case) -> Next:
     """Return what comes next of a worker that needs nothing now."""
     if is_as_desired(case.subject):
-        return Next("nothing: it is as desired; its next observation is looked at", case.next_look)
+        return Next("nothing, as it is as desired; its next observation is looked at", case.next_look)
     return Next("its next observation decides", case.next_look)
 
 

@@ -249,13 +249,14 @@ def test_a_worker_that_leaves_says_where_to(to: str, what: str) -> None:
 def test_a_worker_that_is_as_desired_waits_for_its_next_look() -> None:
     up = Observed(collected_at=NOW - 1, pid=42, start_ticks=7, started_at=NOW - 100, config_id="c1")
     document = explained(moment(make_view(make_subject(make_snapshot(state="running", observed=up)))))
-    assert document["next"] == [next_of("nothing: it is as desired; its next observation is looked at", 4.0)]
+    assert document["next"] == [next_of("nothing, as it is as desired; its next observation is looked at", 4.0)]
     assert lines(document) == [
         "State     worker/flow-1 on edge-1 of plant-1 has been running for 50s; desired",
         "          is running.",
         "Why       Pid 42 runs.",
         "Action    None is needed.",
-        "Next      Nothing: it is as desired; its next observation is looked at, in 4.0s.",
+        "Next      Nothing, as it is as desired; its next observation is looked at, in",
+        "          4.0s.",
         "Lease     Nobody holds it; no action was ever asked for.",
         "Observed  1.0s ago; the next look is due in 4.0s.",
     ]
