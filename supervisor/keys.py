@@ -17,6 +17,7 @@ RESERVED_SUPERVISORS = ("celery",)  # Celery's own keys begin with it
 CHILD_PREFIX = "child/"
 INCIDENTS_CAP = 200  # incidents kept of a supervisor
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
+HISTORY_CAP = 5_000  # decisions kept per place for `fsmctl replay` (XADD MAXLEN ~), of at most 8 kB each, mostly of 1
 ASKS_CAP = 1_000  # observations asked for and not yet made, per place (LTRIM)
 
 
@@ -127,6 +128,10 @@ class Keys:
     def events(self, place: str) -> str:
         """STREAM of events; written by scripts with the change they tell. MAXLEN ~ EVENTS_CAP."""
         return self._key(place, "events")
+
+    def history(self, place: str) -> str:
+        """STREAM of worker_id, frame: decisions with what they were made on; by apply.lua. MAXLEN ~ HISTORY_CAP."""
+        return self._key(place, "history")
 
     def counters(self, place: str) -> str:
         """HASH "metric|label|…" → number; written by scripts with the change they count. Bounded by labels."""

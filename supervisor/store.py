@@ -41,6 +41,7 @@ from supervisor.scripts import Scripts
 from workers.model import Control, Desired, DesiredState, Document, Identity, Observed, Override
 
 _CHUNK = 200  # workers per MGET
+_HISTORY_PAGE = 500  # decisions per round trip, whosever they are
 _READS = 3  # tries to read counters between two changes of what people wish for
 log = logger("supervisor.store")
 D = TypeVar("D", bound=Document)
@@ -601,6 +602,13 @@ class Store:
         for place in (SUPERVISOR, *places):
             found += self.client.xrevrange(keys.events(place), max="+", min=least, count=most)
         return sorted(found, key=lambda entry: event_order(entry[0]))[-most:]
+
+    def history(self, supervisor: str, place: str, worker_id: str) -> Iterable[tuple[str, str]]:
+        """Yield the decisions kept of a worker at a place, the newest first, as (stream id, frame)."""
+        key, last = self.keys(supervisor).history(place), "+"
+        while found := self.client.xrevrange(key, max=last, min="-", count=_HISTORY_PAGE):
+            yield from ((entry, fields["frame"]) for entry, fields in found if fields["worker_id"] == worker_id)
+            last = f"({found[-1][0]}"
 
     def _heartbeat(self, text: str | None, kind: type[D], key: str) -> D | None:
         """Decode a heartbeat. One that cannot be read, as of another version, is told, and the node counts as away."""

@@ -29,7 +29,7 @@ from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
 from supervisor.store import Index
 from supervisor.traces import OFF, Span
-from supervisor.view import Child, World, load_world
+from supervisor.view import Child, World, load_world, under
 
 log = logger("supervisor.tick")
 _QUARANTINES = "supervisor_quarantines_total|"
@@ -68,7 +68,12 @@ class Tick:
         self._reap(decided)
         label = world.index.settings.worker_label
         restarts = [_restart(child, label) for child in decided.restarts]
-        items = [*restarts, *(_item(step, label) for step in plan.steps if not step.leave)]
+        frames = self._frames(world, decided)
+        items = [
+            *restarts,
+            *(_item(step, label, frames.pop(step.subject.id, "")) for step in plan.steps if not step.leave),
+        ]
+        items += [Item(item, world.index.places[item], frame=text) for item, text in frames.items()]
         with self._span(items) as span:
             applied = self._apply(world, decision, items, span.traceparent)
             self._publish(applied)
@@ -86,6 +91,13 @@ class Tick:
         """Open the span of a tick that acts, which began with the tick; the others are not traced."""
         traces = self.runtime.traces if any(item.claim is not None for item in items) else OFF
         return traces.span("tick", started=self.started)
+
+    def _frames(self, world: World, decided: Decided) -> dict[str, str]:
+        """Return the decisions to keep; a tick that opens the circuit decides nothing about workers."""
+        breaker = decided.decision.breaker
+        if breaker.is_open and not world.breaker.is_open:
+            return {}
+        return self.runtime.recorder.frames(self.supervisor, under(world.view, breaker, world.now), decided.plan)
 
     def _reap(self, decided: Decided) -> None:
         """Free the leases past their deadline."""
@@ -235,8 +247,8 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
     return report
 
 
-def _item(step: Step, label: WorkerLabel) -> Item:
-    """Turn a step into what is written for it."""
+def _item(step: Step, label: WorkerLabel, frame: str) -> Item:
+    """Turn a step into what is written for it, with its decision if that is kept."""
     subject, lease = step.subject, step.subject.lease
     claim = None
     if step.action is not None and subject.snapshot is not None:
@@ -262,6 +274,7 @@ def _item(step: Step, label: WorkerLabel) -> Item:
         tuple(_QUARANTINES + failures.kind_of(said) for said in said_of if said.notice is WorkerNotice.QUARANTINED),
         claim,
         (subject.last_token, step.reason) if step.cancel else None,
+        frame,
     )
 
 

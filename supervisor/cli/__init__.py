@@ -15,6 +15,7 @@ _COMMANDS = {
     "describe": "supervisor.cli.describe",
     "explain": "supervisor.cli.explain",
     "plan": "supervisor.cli.plan",
+    "replay": "supervisor.cli.replay",
     "events": "supervisor.cli.events",
     "incidents": "supervisor.cli.incidents",
     "set": "supervisor.cli.set",

@@ -8,6 +8,7 @@ SUMMARIES = {
     "describe": "Show one worker, child, node, circuit, incident or action.",
     "explain": "Say why something is as it is, and what comes next.",
     "plan": "Show what the next tick would do.",
+    "replay": "Decide again, by the code of now, what was recorded.",
     "events": "Show what happened, and go on with it.",
     "incidents": "List outages, the newest first.",
     "set": "Want a worker running or stopped, or as its file says.",

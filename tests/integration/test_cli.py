@@ -386,6 +386,7 @@ def test_a_stored_state_that_nothing_seen_bears_out_is_not_what_wait_waits_for(p
         "diff",
         "plan",
         "explain",
+        "replay",
         "get",
         "describe",
         "events",
