@@ -58,7 +58,7 @@ def _break(world: World) -> Decision:
         world.index.settings,
         world.now,
         world.view.hold_until,
-        [child.spec.name for child in world.children if child.spec.type == "supervisor"],
+        [child.spec.name for child in world.children if not is_ours_to_restart(child, world)],
     )
 
 
@@ -81,16 +81,24 @@ def _settle(world: World, decision: Decision, plan: Plan) -> Decision:
 
 
 def _restarts(world: World, decision: Decision) -> tuple[Child, ...]:
-    """Return the children to restart: those that failed, and those that nobody has started yet."""
+    """Return the children to restart: those that failed, those asked for, and those that nobody has started yet."""
     forced = decision.breaker.forced
     if world.view.held(world.now) or (forced is not None and forced.state == "open"):
         return ()
-    return tuple(child for child in world.children if child.spec.name in decision.restarts or _may_start(child, world))
+    ours = (child for child in world.children if is_ours_to_restart(child, world))
+    return tuple(child for child in ours if child.spec.name in decision.restarts or _may_start(child, world))
+
+
+def is_ours_to_restart(child: Child, world: World) -> bool:
+    """Tell whether the tick restarts a child: not another supervisor, and none on a node that is drained."""
+    return child.spec.type != "supervisor" and child.place not in world.drained
 
 
 def _may_start(child: Child, world: World) -> bool:
-    """Tell whether the first start of a child is due; starts that fail are repeated with backoff."""
-    if child.verdict.state != "absent" or (child.lease is not None and child.lease.in_progress):
+    """Tell whether a restart that was asked for, or the first start, is due; starts that fail back off."""
+    if child.lease is not None and child.lease.in_progress:
         return False
+    if child.wants_restart or child.verdict.state != "absent":
+        return child.wants_restart
     recovery = Recovery(attempts=child.lease.failures if child.lease else 0)
     return child.spec.process is not None and world.now >= breaking.next_attempt_at(recovery, child.lease, 0.0)

@@ -16,6 +16,7 @@ import msgspec
 from supervisor.admission import SkipReason
 from supervisor.circuit import Verdict
 from supervisor.model import Lease, SupervisorSettings
+from supervisor.orders import Order
 from supervisor.plan import Plan, Step, Subject, View, make_plan, phase_of
 from supervisor.rules import Rule
 from workers.model import Control, Desired, Document, Identity, Metadata, Observed, Phase, Snapshot, Status
@@ -64,6 +65,7 @@ class Frame(Document, frozen=True, kw_only=True, omit_defaults=True):
     overridden: bool = False
     observed: msgspec.Raw | None = None
     control: Control = Control()
+    orders: tuple[Order, ...] = ()
     lease: Lease | None = None
     circuit_opened_at: float | None = None
     verdicts: dict[str, str] = {}
@@ -102,6 +104,7 @@ def mark_of(subject: Subject, snapshot: Snapshot, outcome: Outcome) -> Mark:
         subject.place,
         (lease.token, lease.stage, lease.cancel) if lease is not None else None,
         snapshot.control,
+        subject.orders,
         snapshot.status,
         None if observed is None else _essence(type(observed))(observed),
         outcome.key,
@@ -130,6 +133,7 @@ def frame_of(
         observed=None if observed is None else msgspec.Raw(msgspec.json.encode(observed)),
         status=snapshot.status,
         control=snapshot.control,
+        orders=subject.orders,
         lease=subject.lease,
         circuit_opened_at=snapshot.metadata.circuit_opened_at,
         verdicts=_verdicts(snapshot.desired.depends_on, view, others),
@@ -165,7 +169,16 @@ def subject_of(frame: Frame, kind: WorkerType) -> Subject:
         failures=frame.lease.failures if frame.lease is not None else 0,
         control=frame.control,
     )
-    return Subject(snapshot.id, frame.place, frame.generation, frame.lease, snapshot, kind.derive, kind.machine.phases)
+    return Subject(
+        snapshot.id,
+        frame.place,
+        frame.generation,
+        frame.lease,
+        snapshot,
+        kind.derive,
+        kind.machine.phases,
+        orders=frame.orders,
+    )
 
 
 def decide_again(frame: Frame, subject: Subject, settings: SupervisorSettings, rules: Sequence[Rule]) -> Outcome:

@@ -73,6 +73,11 @@ class Keys:
         return self._key(SUPERVISOR, "mismatches")
 
     @property
+    def orders(self) -> str:
+        """HASH name → Order: pauses of scopes, drains; written by order.lua; read by all. A field per scope."""
+        return self._key(SUPERVISOR, "orders")
+
+    @property
     def revision(self) -> str:
         """STRING microseconds: grows with every change of what people wish for; guards the disk mirror. One."""
         return self._key(SUPERVISOR, "revision")
@@ -90,7 +95,7 @@ class Keys:
         return self._key(place, "override", item)
 
     def control(self, place: str, item: str) -> str:
-        """STRING Control: paused, resumed; written by `fsmctl pause|resume`; moved or deleted by leave."""
+        """STRING Control: paused, resumed; written by `fsmctl pause|resume|restart`; moved or deleted by leave."""
         return self._key(place, "control", item)
 
     def observed(self, place: str, item: str) -> str:

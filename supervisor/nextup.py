@@ -12,6 +12,7 @@ from supervisor.decide import Decided, next_attempt_at
 from supervisor.failures import not_before
 from supervisor.keys import POOL
 from supervisor.model import Lease, Stage
+from supervisor.orders import in_force
 from supervisor.plan import DEPENDENTS_FOR, Step, Subject, is_as_desired, phase_of, remembered
 from supervisor.view import World
 from workers.model import Phase, Snapshot
@@ -93,7 +94,16 @@ def _settled(case: Case) -> Next:
 
 
 def _paused(case: Case) -> list[Next]:
-    return [Next(f"nothing until `fsmctl resume {case.subject.id}`")]
+    order = case.subject.pause(case.world.now)
+    scope = (order.scope if order is not None else "") or case.subject.id
+    ends_at = order.ends_at if order is not None else 0.0
+    return [Next(f"nothing until `fsmctl resume {scope}`" + (", at the latest" if ends_at else ""), ends_at or None)]
+
+
+def _drained(case: Case) -> list[Next]:
+    order = in_force("drain", case.subject.orders, case.world.now)
+    ends_at = order.ends_at if order is not None else 0.0
+    return [Next(f"nothing but stops until `fsmctl drain node/{case.subject.place} --undo`", ends_at or None, _observer(case))]
 
 
 def _node_away(case: Case) -> list[Next]:
@@ -217,6 +227,7 @@ def _hold_off(case: Case) -> list[Next]:
 _AFTER: Mapping[SkipReason, Callable[[Case], list[Next]]] = {
     SkipReason.PAUSED: _paused,
     SkipReason.NODE_AWAY: _node_away,
+    SkipReason.DRAINED: _drained,
     SkipReason.ACTION_IN_PROGRESS: _action_in_progress,
     SkipReason.CIRCUIT_OPEN: _circuit_open,
     SkipReason.HALF_OPEN: _half_open,

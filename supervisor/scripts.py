@@ -24,6 +24,7 @@ NAMES = (
     "leave",
     "touch",
     "force",
+    "order",
     "restore",
 )
 

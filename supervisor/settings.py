@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -48,6 +49,21 @@ class Settings:
             drain_timeout=_number(env, "FSM_DRAIN_TIMEOUT", 5.0, 0.0, 600.0),
             traces=_one_of(env, "FSM_TRACES", ("off", "otlp")),
         )
+
+    @classmethod
+    def origins(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> dict[str, str]:
+        """Return where each setting comes from: an option, a variable of the environment, a file or the default."""
+        env = os.environ if environ is None else environ
+        names = {field.name: f"FSM_{field.name.upper()}" for field in dataclasses.fields(cls)}
+        found = {
+            name: f"environment, {variable}" if env.get(variable) else "default" for name, variable in names.items()
+        }
+        if data_dir:
+            found["data_dir"] = "option --data-dir"
+        file = Path(data_dir or env.get("FSM_DATA_DIR") or DEFAULT_DATA_DIR).resolve() / URL_FILE
+        if not env.get("FSM_REDIS_URL"):
+            found["redis_url"] = f"file {file}" if file.is_file() else "nothing: no `fsmctl up` runs in the data folder"
+        return found
 
     @property
     def shown_url(self) -> str:

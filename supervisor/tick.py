@@ -300,9 +300,10 @@ def _restart(child: Child, label: WorkerLabel) -> Item:
         failed_start_ticks=seen.start_ticks if seen else 0,
     )
     lease = child.lease
+    why = f"asked for by {child.control.restart_by}; " if child.wants_restart else ""
     claim = Claim(
         action,
-        f"{child.verdict.state}: {child.verdict.detail}",
+        f"{why}{child.verdict.state}: {child.verdict.detail}",
         lease.token if lease else "",
         child.generation,
         failures=lease.failures if lease else 0,

@@ -197,6 +197,8 @@ def _of_failed(moment: Moment, child: Child) -> Next:
     breaker = moment.world.breaker
     if breaker.forced is not None and breaker.forced.state == "open":
         return Next(f"nothing is restarted until `fsmctl circuit reset {moment.supervisor}`")
+    if child.place in moment.world.drained:
+        return Next(f"nothing is restarted until the drain of {child.place} ends", see=f"node/{child.place}")
     if child.spec.type == "supervisor":
         return Next("it looks after itself: see its own circuit", see=f"circuit/{child.spec.name}")
     attempts = breaker.children[child.spec.name].attempts if child.spec.name in breaker.children else 0

@@ -21,6 +21,7 @@ import click
 
 from supervisor.cli.session import operator
 from supervisor.errors import Refused
+from workers.duration import Duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,3 +90,62 @@ def act_options(asks: bool = False) -> Callable[[F], F]:
         return cast("F", wrapped)
 
     return decorate
+
+
+class DurationType(click.ParamType[Duration]):
+    """A duration as people write it."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Duration:
+        """Return the duration."""
+        if isinstance(value, Duration):
+            return value
+        try:
+            return Duration.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def seconds_until(text: str, now: float) -> float:
+    """Return the seconds from `now` (epoch) until a time of day, or a date and time, here: "18:00", "2027-01-31T06:00".
+
+    A time of day that has passed is tomorrow's. Raises `UsageError` for a time that is none, or has passed.
+    """
+    from datetime import UTC, datetime, time, timedelta
+
+    here = datetime.fromtimestamp(now, UTC).astimezone()
+    try:
+        if "-" in text:
+            end = datetime.fromisoformat(text).astimezone()
+        else:
+            end = datetime.combine(here.date(), time.fromisoformat(text)).astimezone()
+            end += timedelta(days=1) if end <= here else timedelta()
+    except ValueError:
+        raise click.UsageError(
+            f'{text!r} is not a time: expected a time of day, as "18:00", or a date and time, as "2027-01-31T06:00"'
+        ) from None
+    if end <= here:
+        raise click.UsageError(f"{text} has passed: it is {here:%Y-%m-%dT%H:%M}; give a time to come")
+    return (end - here).total_seconds()
+
+
+def end_options(function: F) -> F:
+    """Give a command --for and --until, as one argument `lasts`: a function of the present time (epoch).
+
+    It returns the seconds; 0 when neither was given.
+    """
+
+    @click.option("--for", "duration", type=DurationType(), help="Ends by itself after that time, as 30m.")
+    @click.option("--until", "end", metavar="TIME", help='Ends by itself then: "18:00" or "2027-01-31T06:00".')
+    @functools.wraps(function)
+    def command(*args: Any, duration: Duration | None, end: str | None, **kwargs: Any) -> Any:
+        if duration is not None and end is not None:
+            raise click.UsageError("--for and --until say the same thing: give one of them")
+
+        def lasts(now: float) -> float:
+            return seconds_until(end, now) if end is not None else float(duration or 0.0)
+
+        return function(*args, lasts=lasts, **kwargs)
+
+    return cast("F", command)

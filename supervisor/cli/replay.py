@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from supervisor.admission import SkipReason
+from supervisor.cli.acts import DurationType
 from supervisor.cli.output import output_option, print_json, table
 from supervisor.cli.session import Session, item_of, with_session
 from supervisor.errors import Refused
@@ -27,19 +28,6 @@ Examples:
   fsmctl replay line-1-temperature --since 15m --all
   fsmctl replay line-1-temperature --since 1h -o json
 """
-
-
-class _Since(click.ParamType):
-    """A duration as people write it."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Duration:
-        """Return the duration, or fail with what was expected."""
-        try:
-            return Duration.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class _Kept(NamedTuple):
@@ -158,7 +146,7 @@ def _summary(document: dict[str, Any]) -> str:
 
 @click.command("replay", epilog=_EPILOG)
 @click.argument("worker", metavar="ID")
-@click.option("--since", type=_Since(), default="1h", show_default=True, help="How far to go back.")
+@click.option("--since", type=DurationType(), default="1h", show_default=True, help="How far to go back.")
 @click.option("--all", "every", is_flag=True, help="Show the decisions that are the same, too.")
 @output_option
 @with_session

@@ -222,7 +222,7 @@ def test_a_running_action_is_asked_to_give_up_and_freed_by_force(plant: Plant, r
     assert lease is not None
     assert (lease.stage, lease.cancel) == ("running", f"cancelled by {ME}")
     assert last_event(run, "flow-1")["event"] == "action.cancel_asked"
-    assert run("cancel", "flow-1", "--force").stderr == "start of flow-1, running for 0s, is cancelled\n"
+    assert run("cancel", "flow-1", "--force", "--yes").stderr == "start of flow-1, running for 0s, is cancelled\n"
     lease = plant.lease()
     assert lease is not None
     assert (lease.stage, lease.outcome, lease.detail) == ("free", "cancelled", f"cancelled by {ME} (forced)")
@@ -284,7 +284,7 @@ def test_a_quarantine_and_a_stuck_action_are_shown_where_people_look(plant: Plan
 
 
 def test_describe_shows_everything_about_a_worker_for_a_person_and_as_json(plant: Plant, run: Run) -> None:
-    assert run("set", "flow-1", "stopped").exit_code == 0
+    assert run("set", "flow-1", "stopped", "--yes").exit_code == 0
     text = run("describe", "worker", "flow-1").stdout
     lines = dict(re.findall(r"^(\w[\w ]{0,11}?) {2,}(.*)$", text, re.MULTILINE))
     assert lines["Worker"] == "flow-1, process on edge-1 of plant-1"
@@ -300,7 +300,7 @@ def test_describe_shows_everything_about_a_worker_for_a_person_and_as_json(plant
 
 
 def test_events_are_told_oldest_first_with_ages_or_as_json(plant: Plant, run: Run) -> None:
-    run("set", "flow-1", "stopped")
+    run("set", "flow-1", "stopped", "--yes")
     run("set", "flow-1", "default")
     told = json.loads(run("events", "--worker", "flow-1", "-o", "json").stdout)
     assert [event["desired"] for event in told] == ["stopped", "default"]
@@ -310,7 +310,7 @@ def test_events_are_told_oldest_first_with_ages_or_as_json(plant: Plant, run: Ru
 
 
 def test_set_default_lifts_the_wish_again(plant: Plant, run: Run) -> None:
-    run("set", "flow-1", "stopped")
+    run("set", "flow-1", "stopped", "--yes")
     assert json.loads(run("get", "workers", "-o", "json").stdout)[0]["desired"] == "stopped"
     run("set", "flow-1", "default")
     assert json.loads(run("get", "workers", "-o", "json").stdout)[0]["desired"] == "running"
@@ -394,6 +394,12 @@ def test_a_stored_state_that_nothing_seen_bears_out_is_not_what_wait_waits_for(p
         "pause",
         "resume",
         "cancel",
+        "circuit",
+        "restart",
+        "observe",
+        "drain",
+        "delete",
+        "config",
         "wait",
         "logs",
         "exporter",
@@ -413,7 +419,7 @@ def test_a_document_that_cannot_be_read_is_shown_by_up_and_ends_nothing(plant: P
 
 
 def test_a_circuit_is_forced_and_reset_by_its_supervisors_name(plant: Plant, run: Run) -> None:
-    done = run("circuit", "open", "plant-1", "--reason", "upgrade")
+    done = run("circuit", "open", "plant-1", "--reason", "upgrade", "--yes")
     assert done.stderr == "circuit/plant-1 is forced open; `fsmctl circuit reset plant-1` ends that\n"
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     shown = run("get", "circuit").stdout

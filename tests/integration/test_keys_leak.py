@@ -23,6 +23,7 @@ ONE_EACH = {
     "counters",
     "revision",
     "mismatches",
+    "orders",
     "rejected",
 }  # per place
 ONE_PER_ITEM = {"identity", "desired", "override", "observed", "status", "lease"}  # gone with forget

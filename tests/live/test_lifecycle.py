@@ -31,7 +31,7 @@ def all_running(system: System) -> dict[str, int]:
 def test_ctrl_c_leaves_nothing_behind_and_a_second_run_goes_on_from_the_stored_state(system: System) -> None:
     system.start()
     all_running(system)
-    system.fsmctl("set", "line-2-vibration", "stopped")
+    system.fsmctl("set", "line-2-vibration", "stopped", "--yes")
     system.wait_for("worker/line-2-vibration", "state=stopped")
     events = len(system.json("events", "-n", "1000"))
 

@@ -18,6 +18,7 @@ from supervisor.model import (
     SupervisorSettings,
 )
 from supervisor.nextup import _AFTER
+from supervisor.orders import Order
 from supervisor.plan import Subject, View
 from supervisor.store import Index
 from supervisor.view import Child, World
@@ -118,6 +119,10 @@ CASES: dict[SkipReason, tuple[Moment, dict[str, Any]]] = {
     SkipReason.NODE_AWAY: (
         moment(make_view(wanting(), slots={})),
         next_of("it goes on when the executor of edge-1 beats again", see="node/edge-1"),
+    ),
+    SkipReason.DRAINED: (
+        moment(make_view(wanting(orders=(Order(kind="drain", scope="node/edge-1", by="me", ends_at=NOW + 60),)))),
+        next_of("nothing but stops until `fsmctl drain node/edge-1 --undo`", 60.0, "node/edge-1"),
     ),
     SkipReason.ACTION_IN_PROGRESS: (
         moment(make_view(wanting(lease=make_lease(stage=Stage.RUNNING, begun_at=NOW - 7)))),
