@@ -52,7 +52,7 @@ class Frame(Document, frozen=True, kw_only=True, omit_defaults=True):
     """One decision about one worker. Times are epoch seconds by Redis' clock.
 
     `verdicts`: of the children and workers it depends on, by name; a worker counts as ok or unknown. `slots`: of its
-    place. `observed` is of the worker's type, which knows how to read it.
+    place. `observed` is of the worker's type, which knows how to read it; null: not yet.
     """
 
     at: float
@@ -62,8 +62,8 @@ class Frame(Document, frozen=True, kw_only=True, omit_defaults=True):
     desired: Desired
     status: Status
     outcome: Outcome
+    observed: msgspec.Raw
     overridden: bool = False
-    observed: msgspec.Raw | None = None
     control: Control = Control()
     orders: tuple[Order, ...] = ()
     lease: Lease | None = None
@@ -130,7 +130,7 @@ def frame_of(
         identity=snapshot.identity,
         desired=snapshot.desired,
         overridden=snapshot.overridden,
-        observed=None if observed is None else msgspec.Raw(msgspec.json.encode(observed)),
+        observed=msgspec.Raw(msgspec.json.encode(observed)),
         status=snapshot.status,
         control=snapshot.control,
         orders=subject.orders,
@@ -157,7 +157,7 @@ def _verdicts(names: Iterable[str], view: View, others: Mapping[str, Subject]) -
 
 def subject_of(frame: Frame, kind: WorkerType) -> Subject:
     """Return the subject of a frame, as loaded then. Raises `MsgspecError` if its type cannot read it any more."""
-    observed = None if frame.observed is None else msgspec.json.decode(frame.observed, type=kind.observed_type)
+    observed: Observed | None = msgspec.json.decode(frame.observed, type=kind.observed_type | None)
     seen = None if observed is None else observed.collected_at
     snapshot = Snapshot(
         identity=frame.identity,

@@ -103,7 +103,11 @@ def _paused(case: Case) -> list[Next]:
 def _drained(case: Case) -> list[Next]:
     order = in_force("drain", case.subject.orders, case.world.now)
     ends_at = order.ends_at if order is not None else 0.0
-    return [Next(f"nothing but stops until `fsmctl drain node/{case.subject.place} --undo`", ends_at or None, _observer(case))]
+    return [
+        Next(
+            f"nothing but stops until `fsmctl drain node/{case.subject.place} --undo`", ends_at or None, _observer(case)
+        )
+    ]
 
 
 def _node_away(case: Case) -> list[Next]:

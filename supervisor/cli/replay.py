@@ -126,7 +126,7 @@ def lines(document: dict[str, Any], every: bool) -> list[str]:
             one["state"],
             _words(one["then"]),
             "the same" if one["same"] else _words(one["now"]),
-            (one["now"]["reason"] or one["then"]["reason"] or "")[:_REASON],
+            (one["then" if one["same"] else "now"]["reason"] or "")[:_REASON],
         ]
         for one in shown
     ]
