@@ -28,11 +28,12 @@ STRINGS = ("observed:*", "lease:*", "node", "collector", "rejected", "wake")
 HASHES = ("counters",)
 STREAMS = ("events",)
 LISTS = ("asks",)
+WISHES, OUTPUT = "follows", "output:*"  # of `fsmctl logs`: who follows, and what a node answers
 # What a node reads of the control loop. The index names all workers; what they are is not in it.
-SHARED = ("settings", "index", "generations", "revision", "tick", "circuit")
+SHARED = ("settings", "index", "generations", "revision", "tick", "circuit", "orders")
 _KINDS = frozenset(
     kind.partition(":")[0] for kind in (*STRINGS, *HASHES, *STREAMS, *LISTS, *SHARED, "identity", "desired", "override")
-) | {"control", "status", "incidents", "mismatches"}
+) | {"control", "status", "incidents", "mismatches", "history", "follows", "output"}
 
 # CLIENT's harmless subcommands, of which versions differ: Redis 7.0 would not start with `+client|setinfo` of 7.2
 _CONNECTION = (
@@ -128,6 +129,8 @@ def _node(namespace: str, name: str, pool: Sequence[str]) -> User:
             str(Selector(["+hincrby", "+hincrbyfloat"], keys(HASHES))),
             str(Selector(["+xadd", "+xtrim"], keys(STREAMS))),
             str(Selector(["+rpush", "+ltrim", "+blpop"], keys(LISTS))),
+            str(Selector(["+blpop"], [f"{namespace}:*:{name}:{WISHES}"])),
+            str(Selector(["+xadd", "+expire", "+xlen"], [f"{namespace}:*:{name}:{OUTPUT}"])),
             *_queues(namespace, name, places),
         ),
     )
@@ -165,7 +168,8 @@ def _supervisor(namespace: str) -> User:
 def _places(namespace: str, nodes: Iterable[str]) -> list[str]:
     """Return the keys of all that is ours but Celery's, whose messages name leases and their tokens."""
     places = (*RESERVED_PLACES, *nodes)
-    return [f"{namespace}:supervisors", f"{namespace}:nodes", *(f"{namespace}:*:{place}:*" for place in places)]
+    installation = [f"{namespace}:{name}" for name in ("supervisors", "nodes", "schema")]
+    return [*installation, *(f"{namespace}:*:{place}:*" for place in places)]
 
 
 def _exporter(namespace: str, nodes: Iterable[str]) -> User:
@@ -177,8 +181,14 @@ def _exporter(namespace: str, nodes: Iterable[str]) -> User:
     )
 
 
-def _reader(namespace: str, nodes: Iterable[str]) -> User:
-    return User(READ, "fsmctl of those who look: get, describe, events", _reads(_places(namespace, nodes)))
+def _reader(namespace: str, nodes: Sequence[str]) -> User:
+    wishes, output = ([f"{namespace}:*:{node}:{kind}" for node in nodes] for kind in (WISHES, OUTPUT))
+    follow = (Selector(["+rpush", "+ltrim", "+expire"], wishes), Selector(["+xdel", "+del"], output))
+    return User(
+        READ,
+        "fsmctl of those who look: get, describe, events, logs",
+        (*_reads(_places(namespace, nodes)), *_TRANSACTION, *(map(str, follow) if wishes else ())),
+    )
 
 
 def _reads(keys: Sequence[str]) -> tuple[str, ...]:
@@ -203,6 +213,9 @@ def _operator(namespace: str, nodes: Iterable[str]) -> User:
             *_NEVER,
             *_CONNECTION,
             *("+info", "+evalsha", "+script|load", "+script|exists"),
+            str(
+                Selector(["+lpush", "+llen"], [f"{celery_prefix(namespace)}actions.{node}" for node in nodes])
+            ),  # check
         ),
     )
 

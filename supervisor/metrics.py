@@ -21,7 +21,6 @@ REFUSALS = (
     "full",
     "in_progress",
     "token",
-    "last_token",
     "generation",
     "circuit",
     "unreadable",
@@ -188,6 +187,7 @@ HISTOGRAMS = (
 )
 
 _TYPE = "type/"  # begins the label of what is counted by type; no worker's id holds a slash but a child's
+_CHECK = "check"  # what the no-ops of `fsmctl check` are counted as
 _CHILD = "child"  # the type that actions for children are counted under
 _PARTS = ("bucket", "count", "sum")  # of a histogram
 _OF_WORKERS = frozenset(
@@ -211,7 +211,9 @@ def is_counted_by(field: str, place: str, places: Mapping[str, str]) -> bool:
     known, of_loop = _LABELS.get(name, (-1, False))
     if known != len(labels) or (of_loop and place != SUPERVISOR):
         return False
-    return name not in _OF_WORKERS or labels[0].startswith(_TYPE) or places.get(labels[0]) == place
+    return (
+        name not in _OF_WORKERS or labels[0] == _CHECK or labels[0].startswith(_TYPE) or places.get(labels[0]) == place
+    )
 
 
 def is_of_worker(field: str, worker_id: str = "") -> bool:

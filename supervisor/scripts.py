@@ -25,7 +25,9 @@ NAMES = (
     "leave",
     "touch",
     "force",
+    "order",
     "restore",
+    "check",
 )
 
 
