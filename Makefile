@@ -66,14 +66,16 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs and dashb
 	$(BIN)/python compose/grafana/dashboards/build.py --check
 	$(BIN)/python -m tests.diagrams --check
 	$(BIN)/python -m tests.observability --check
+	$(BIN)/python -m tests.security --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-diagrams: $(VENV)/.dev ## Write docs/state-machines.md and the tables of docs/observability.md
+diagrams: $(VENV)/.dev ## Write docs/state-machines.md and the tables of docs/observability.md and security.md
 	$(BIN)/python -m tests.diagrams
 	$(BIN)/python -m tests.observability
+	$(BIN)/python -m tests.security
 
 dashboard: $(VENV)/.dev ## Write compose/grafana/dashboards/supervisor.json from build.py beside it
 	$(BIN)/python compose/grafana/dashboards/build.py

@@ -24,7 +24,7 @@ SUPERVISOR, EXPORTER, FLOWER, READ, OPERATE, ADMIN = (
 NODE_PREFIX = "node-"  # of a node's user, so that a node may be called like a role
 
 # What a node writes in its place, by type; the rest of its place it reads.
-STRINGS = ("observed:*", "lease:*", "node", "collector", "rejected", "wake")
+STRINGS = ("observed:*", "lease:*", "node", "collector", "rejected", "refused:*", "wake")
 HASHES = ("counters",)
 STREAMS = ("events",)
 LISTS = ("asks",)
@@ -113,7 +113,7 @@ def _node(namespace: str, name: str, pool: Sequence[str]) -> User:
         return [f"{namespace}:*:{place}:{kind}" for place in places for kind in kinds]
 
     shared = [f"{namespace}:*:supervisor:{kind}" for kind in SHARED]
-    seen = [f"{namespace}:supervisors", f"{namespace}:nodes", *shared, *keys(["*"])]
+    seen = [*_installation(namespace), *shared, *keys(["*"])]
     seen += [f"{namespace}:*:{other}:{kind}" for other in pool if other != name for kind in ("node", "collector")]
     own = keys([*STRINGS, *HASHES, *STREAMS, *LISTS])
     return User(
@@ -121,7 +121,18 @@ def _node(namespace: str, name: str, pool: Sequence[str]) -> User:
         f"executor and collector of node {name}" + (" and of the pool" if pool else ""),
         (
             *(_CONNECTION + _TRANSACTION),
-            *("+info|server", "+get", "+mget", "+hget", "+hgetall", "+exists", "+smembers", "+sismember", "+publish"),
+            *(
+                "+info|server",
+                "+info|memory",
+                "+get",
+                "+mget",
+                "+hget",
+                "+hgetall",
+                "+exists",
+                "+smembers",
+                "+sismember",
+                "+publish",
+            ),
             *(f"%R~{key}" for key in seen),
             f"&{celery_prefix(namespace)}/*.celeryev/*",  # what Flower shows
             str(Selector(["+evalsha"], [*own, *shared])),  # what a script does is checked by itself
@@ -165,11 +176,14 @@ def _supervisor(namespace: str) -> User:
     )
 
 
+def _installation(namespace: str) -> list[str]:
+    return [f"{namespace}:{name}" for name in ("supervisors", "nodes", "schema")]
+
+
 def _places(namespace: str, nodes: Iterable[str]) -> list[str]:
     """Return the keys of all that is ours but Celery's, whose messages name leases and their tokens."""
     places = (*RESERVED_PLACES, *nodes)
-    installation = [f"{namespace}:{name}" for name in ("supervisors", "nodes", "schema")]
-    return [*installation, *(f"{namespace}:*:{place}:*" for place in places)]
+    return [*_installation(namespace), *(f"{namespace}:*:{place}:*" for place in places)]
 
 
 def _exporter(namespace: str, nodes: Iterable[str]) -> User:

@@ -7,7 +7,7 @@ Lua script; the rest are plain transactions on keys that have one owner.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -98,6 +98,11 @@ class Index:
     def places_used(self) -> tuple[str, ...]:
         """Return every place that has keys beside the control loop's: the nodes and the pool."""
         return (*self.nodes, POOL)
+
+    def at(self, node: str) -> Index:
+        """Return what is on one node: all of it that the node's own user may read."""
+        settings = msgspec.structs.replace(self.settings, nodes=(node,))
+        return replace(self, settings=settings, places={item: at for item, at in self.places.items() if at == node})
 
     @property
     def floats(self) -> bool:

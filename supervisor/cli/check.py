@@ -84,10 +84,10 @@ class Checkup:
         self._runtime = session.runtime
         self._timeout = timeout
         self._only = node
-        self._worlds = dict(session.worlds())
-        known = sorted({name for world in self._worlds.values() for name in world.index.nodes})
+        known = sorted({name for _, index in session.indexes() for name in index.nodes})
         if node is not None and node not in known:
             raise NotFound(f"no node {node!r}: expected one of {', '.join(known) or 'none'}")
+        self._worlds = dict(session.worlds(node))
 
     def run(self, stages: Sequence[Examined]) -> Iterator[Result]:
         """Yield the stages as they end."""

@@ -47,11 +47,11 @@ class Session:
             if index is not None:
                 yield name, index
 
-    def worlds(self) -> Iterator[tuple[str, World]]:
-        """Yield each supervisor's world as it is now."""
+    def worlds(self, node: str | None = None) -> Iterator[tuple[str, World]]:
+        """Yield each supervisor's world as it is now; only what is on `node`, if given."""
         now = self.runtime.store.now()
         for name, index in self.indexes():
-            yield name, load_world(self.runtime, name, index, now)
+            yield name, load_world(self.runtime, name, index if node is None else index.at(node), now)
 
     def world(self, supervisor: str) -> World:
         """Return the world of a supervisor, which has a fleet, as it is now."""

@@ -27,6 +27,7 @@ SUMMARIES = {
     "check": "Check stage by stage whether the parts do their work.",
     "wait": "Wait until something is as wanted.",
     "logs": "Show what a worker's or child's process printed.",
+    "acl": "Write an ACL file for Redis: a user for each node and role.",
     "exporter": "Serve /metrics, /healthz and /readyz.",
     "collector": "Observe what is placed on a node.",
     "context": "List the installations of the contexts file.",

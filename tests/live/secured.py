@@ -65,7 +65,7 @@ class Secured:
 
     def wish(self, worker: str, state: str) -> None:
         """Say what is desired of a worker and wait until it is so."""
-        self.fsmctl("fsmctl-operate", "set", worker, state)
+        self.fsmctl("fsmctl-operate", "set", worker, state, "--yes")
         self.wait_for(worker, state)
 
 

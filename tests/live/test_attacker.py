@@ -63,9 +63,11 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         for worker in (MINE, OTHERS, FLOATING):
             made.wait_for(worker, "running")
         made.wish(FLOATING, "stopped")
-        made.fsmctl("fsmctl-operate", "set", FLOATING, "default")
+        made.fsmctl("fsmctl-operate", "set", FLOATING, "default", "--yes")
         made.wait_for(FLOATING, "running")
         made.fsmctl("fsmctl-read", "events")
+        made.fsmctl("fsmctl-operate", "check")
+        made.fsmctl(ATTACKER, "check", "--quick", "--node", HOSTILE)
         made.fsmctl("fsmctl-read", "describe", "worker", OTHERS)
         assert "supervisor_up 1" in metrics(made)
         assert made.denied() == []
@@ -284,11 +286,13 @@ def test_f26_whatever_a_node_writes_into_its_own_place_the_others_go_on(plant: S
         ):
             attacker.set(lease, json.dumps({**sane, **changed}))
             stays_well(plant)
-    plant.fsmctl("fsmctl-operate", "set", MINE, "stopped")  # what is to be done about it is refused, and nothing else
+    plant.fsmctl(
+        "fsmctl-operate", "set", MINE, "stopped", "--yes"
+    )  # what is to be done about it is refused, and nothing else
     plant.wish(OTHERS, "stopped")
     plant.wish(FLOATING, "stopped")
     for worker in (OTHERS, FLOATING):
-        plant.fsmctl("fsmctl-operate", "set", worker, "default")
+        plant.fsmctl("fsmctl-operate", "set", worker, "default", "--yes")
         plant.wait_for(worker, "running")
     shown = metrics(plant)
     assert "supervisor_up 1" in shown

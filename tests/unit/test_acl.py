@@ -9,6 +9,8 @@ import pytest
 from supervisor import acl
 from supervisor.acl import acl_file, users
 from supervisor.errors import UsageError
+from supervisor.keys import Keys
+from tests import security
 
 NODES = ("edge-1", "edge-2")
 
@@ -64,17 +66,20 @@ def test_a_node_whose_name_stands_for_others_keys_is_refused(name: str) -> None:
 
 
 def test_every_kind_of_key_is_known_as_no_name_for_a_node() -> None:
-    from supervisor.keys import Keys
-
     keys = Keys("n", "s")
     single = [keys.settings, keys.index, keys.generations, keys.tick, keys.circuit, keys.incidents, keys.mismatches]
     of_place = ("node", "collector", "rejected", "wake", "asks", "events", "counters")
     of_item = ("identity", "desired", "override", "control", "observed", "status", "lease")
     everything = [*single, keys.revision, *(getattr(keys, kind)("p") for kind in of_place)]
     everything += [getattr(keys, kind)("p", "i") for kind in of_item]
-    assert {key.split(":")[3] for key in everything} == acl._KINDS
+    everything += [keys.orders, keys.history("p"), keys.follows("p"), keys.output("p", "f")]
+    assert {key.split(":")[3] for key in everything} <= acl._KINDS
 
 
 def test_a_member_of_the_pool_that_is_no_node_is_refused() -> None:
     with pytest.raises(UsageError, match="edge-9: in the pool, but no node; there are edge-1, edge-2"):
         users("fsm", NODES, ("edge-9",))
+
+
+def test_the_table_in_the_documentation_is_what_the_rules_say() -> None:
+    assert security.page() == security.PAGE.read_text(), "run `make diagrams`"
