@@ -96,6 +96,21 @@ def users(namespace: str, nodes: Iterable[str], pool: Iterable[str]) -> list[Use
     ]
 
 
+def of_sentinel() -> list[User]:
+    """Return the users of replicas and of Sentinel. Who replicates reads all: their passwords are for Redis' hosts."""
+    commands = (
+        "multi exec ping info role slaveof config|rewrite publish subscribe client|setname client|kill script|kill"
+    )
+    return [
+        User("replica", "replicas (masteruser)", ("+psync", "+replconf", "+ping")),
+        User(
+            "sentinel",
+            "sentinels (sentinel auth-user)",
+            ("&__sentinel__:hello", *(f"+{one}" for one in commands.split())),
+        ),
+    ]
+
+
 def acl_file(made: Iterable[User], passwords: Mapping[str, str]) -> str:
     """Return the file: each user with the hash of its password, and no default user."""
     lines = ["user default reset off"]

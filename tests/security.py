@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from supervisor.acl import NODE_PREFIX, User, users
+from supervisor.acl import NODE_PREFIX, User, of_sentinel, users
 
 PAGE = Path(__file__).parent.parent / "docs" / "security.md"
 BEGIN, END = "<!-- table -->\n", "<!-- /table -->"
@@ -21,7 +21,7 @@ def table() -> str:
     """Return what each user may do, one line for each set of commands with the keys that they are for."""
     lines = ["| user | may | on |", "|---|---|---|"]
     member = next(user for user in users("ns", ["NODE"], ["NODE"]) if user.name.startswith(NODE_PREFIX))
-    for user in users("ns", ["NODE"], []):
+    for user in (*users("ns", ["NODE"], []), *of_sentinel()):
         for number, (commands, keys) in enumerate(_grants(user)):
             who = f"`{user.name}`: {user.purpose}" if number == 0 else ""
             lines.append(f"| {who} | {commands} | {keys} |")

@@ -37,10 +37,17 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("-f", "--fleet", "path", metavar="FILE", type=_FILE, help="Take the nodes from this fleet file.")
 @click.option("--node", "nodes", multiple=True, metavar="NAME", help="A node; again for each.")
 @click.option("--pool", "pool", multiple=True, metavar="NAME", help="Which of them act for floating workers.")
+@click.option("--sentinel", is_flag=True, help="Add users for replicas and sentinels.")
 @output_option
 @click.pass_context
 def command(
-    context: click.Context, folder: Path, path: Path | None, nodes: Sequence[str], pool: Sequence[str], output: str
+    context: click.Context,
+    folder: Path,
+    path: Path | None,
+    nodes: Sequence[str],
+    pool: Sequence[str],
+    sentinel: bool,
+    output: str,
 ) -> None:
     """Write DIR/users.acl, an ACL file for Redis 7 or newer.
 
@@ -48,7 +55,7 @@ def command(
     password is read from DIR/USER.password, or made and written there; the ACL file has only hashes. To change a
     password, remove its file and run this again. The nodes are those of --node, of --fleet, or of the applied fleet.
     """
-    from supervisor.acl import users
+    from supervisor.acl import of_sentinel, users
     from supervisor.settings import Settings
 
     settings = Settings.from_env(data_dir=context.find_root().obj["data_dir"])
@@ -58,7 +65,7 @@ def command(
         raise UsageError("--pool says which of the --node are in the pool; the fleet file says it by its own `pool`")
     if not nodes:
         nodes, pool = _of_file(path) if path is not None else _of_store(context)
-    made = users(settings.namespace, nodes, pool)
+    made = [*users(settings.namespace, nodes, pool), *(of_sentinel() if sentinel else [])]
     _write(folder, made)
     rows = [
         {"user": user.name, "password_file": str(_password_file(folder, user)), "for": user.purpose} for user in made

@@ -105,7 +105,7 @@ class Pieces:
             "-c",
             str(slots),
         )
-        wait_until(lambda: self._is_ready(node, known_to), f"{node} to be ready: {self.said(node)}", 30)
+        wait_until(lambda: self._is_ready(node, known_to), f"{node} to be ready: {self.said(node)}", 120)
         return process
 
     def _is_ready(self, node: str, supervisor: str) -> bool:

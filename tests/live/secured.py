@@ -61,7 +61,7 @@ class Secured:
 
     def wait_for(self, worker: str, state: str) -> None:
         """Wait until a worker is seen in a state."""
-        self.fsmctl("fsmctl-read", "wait", f"worker/{worker}", "--for", f"state={state}", "--timeout", "60s")
+        self.fsmctl("fsmctl-read", "wait", f"worker/{worker}", "--for", f"state={state}", "--timeout", "180s")
 
     def wish(self, worker: str, state: str) -> None:
         """Say what is desired of a worker and wait until it is so."""

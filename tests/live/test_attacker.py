@@ -19,7 +19,7 @@ from tests.live.pieces import NAME
 from tests.live.secured import FLEET, HOSTILE, NAMESPACE, OTHER, Secured, secured_in
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
 MINE, OTHERS, FLOATING = "mine", "others", "floating"
 WORKERS = """
 [[workers]]
@@ -57,7 +57,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         made.exporter = free_port()
         made.pieces.start_supervisor()
         made.pieces.start_exporter(made.exporter)
-        wait_until(lambda: made.pieces.store.last_tick(NAME), "the first tick", 30)
+        wait_until(lambda: made.pieces.store.last_tick(NAME), "the first tick", 120)
         made.pieces.start_node(HOSTILE)
         made.pieces.start_node(OTHER)
         for worker in (MINE, OTHERS, FLOATING):
@@ -66,7 +66,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         made.fsmctl("fsmctl-operate", "set", FLOATING, "default", "--yes")
         made.wait_for(FLOATING, "running")
         made.fsmctl("fsmctl-read", "events")
-        made.fsmctl("fsmctl-operate", "check")
+        made.fsmctl("fsmctl-operate", "check", "--stage", "action", "--timeout", "60s")
         made.fsmctl(ATTACKER, "check", "--quick", "--node", HOSTILE)
         made.fsmctl("fsmctl-read", "describe", "worker", OTHERS)
         assert "supervisor_up 1" in metrics(made)
@@ -312,12 +312,12 @@ def stays_well(plant: Secured) -> None:
         return tick
 
     before = store.now()
-    wait_until(lambda: last().started_at > before and last().ended_at is not None, "a tick to start and end", 15)
+    wait_until(lambda: last().started_at > before and last().ended_at is not None, "a tick to start and end", 60)
 
 
 def test_after_a_restart_of_redis_which_forgets_scripts_and_all_nodes_act_again(plant: Secured, tmp_path: Path) -> None:
     plant.server.kill()
     plant.server.start()
-    wait_until(plant.pieces.store.supervisors, "the fleet to come back from the mirror", 40)
+    wait_until(plant.pieces.store.supervisors, "the fleet to come back from the mirror", 120)
     for worker, state in ((OTHERS, "stopped"), (FLOATING, "stopped"), (MINE, "stopped")):
         plant.wish(worker, state)

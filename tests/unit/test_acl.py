@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from supervisor import acl
-from supervisor.acl import acl_file, users
+from supervisor.acl import acl_file, of_sentinel, users
 from supervisor.errors import UsageError
 from supervisor.keys import Keys
 from tests import security
@@ -79,6 +79,12 @@ def test_every_kind_of_key_is_known_as_no_name_for_a_node() -> None:
 def test_a_member_of_the_pool_that_is_no_node_is_refused() -> None:
     with pytest.raises(UsageError, match="edge-9: in the pool, but no node; there are edge-1, edge-2"):
         users("fsm", NODES, ("edge-9",))
+
+
+def test_replicas_and_sentinels_have_users_that_touch_no_key() -> None:
+    for user in of_sentinel():
+        assert not [rule for rule in user.rules if rule[0] in "~%("]
+    assert [user.name for user in of_sentinel()] == ["replica", "sentinel"]
 
 
 def test_the_table_in_the_documentation_is_what_the_rules_say() -> None:
