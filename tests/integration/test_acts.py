@@ -34,7 +34,7 @@ from tests.conftest import RedisServer
 from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, put, settings, worker
 from tests.waiting import wait_until
-from workers.model import Desired, Status
+from workers.model import Control, Desired, Status
 
 Run = Callable[..., Result]
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
@@ -360,6 +360,34 @@ def test_a_restart_survives_a_pause_and_is_made_after_it(plant: Plant, run: Run)
     run("resume", "flow-1")
     look(plant)
     assert ticked(plant) == [("flow-1", "restart")]
+
+
+def test_a_restart_is_not_made_again_after_redis_lost_what_became_of_it(plant: Plant, run: Run) -> None:
+    settle(plant)
+    run("set", "flow-2", "stopped", "-y")
+    run("restart", "flow-1", "child/broker", "-y")
+    assert sorted(ticked(plant)) == [("child/broker", "restart_child"), ("flow-1", "restart")]
+    plant.client.flushall()
+    wait_until(
+        lambda: tick.run(plant.runtime, plant.sent.extend, NAME), "the tick that brings back what was wished for"
+    )
+    beat(plant)
+    look(plant)
+    settle(plant)
+    index = plant.store.index(NAME)
+    assert index is not None
+    world = load_world(plant.runtime, NAME, index, plant.store.now())
+    assert [subject.snapshot.control.restart_at for subject in world.view.subjects if subject.snapshot] == [0.0, 0.0]
+    assert [child.wants_restart for child in world.children] == [False]
+    assert plant.store.client.get(plant.keys.control(NODE, "flow-1")) is not None
+
+
+def test_a_restart_of_a_time_that_redis_clock_has_not_reached_is_void(plant: Plant) -> None:
+    settle(plant)
+    ahead = plant.store.now() + 3600
+    for item in ("flow-1", "child/broker"):
+        put(plant, plant.keys.control(NODE, item), Control(restart_at=ahead, restart_by=ME))
+    assert [claim for claim in ticked(plant) if claim[0] != "flow-2"] == []
 
 
 def test_a_child_is_restarted_now_though_nothing_is_wrong_with_it(plant: Plant, run: Run) -> None:

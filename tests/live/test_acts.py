@@ -175,8 +175,7 @@ def test_what_left_the_file_is_forgotten_by_itself_or_by_delete_when_its_node_is
     pieces.apply(fleet(pieces, OLD.format(node="edge-1")))
     pid = new_pid(pieces, "old", 0)
     pieces.apply(fleet(pieces))
-    pieces.fsmctl("delete", "worker/old", "--yes", "--timeout", "60s")
-    assert worker(pieces, "old")["state"] is None
+    wait_until(lambda: worker(pieces, "old")["state"] is None, "old to be forgotten", LONG)
     assert not psutil.pid_exists(pid)
 
     pieces.apply(fleet(pieces, OLD.format(node="edge-2")))
