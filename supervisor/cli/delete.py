@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from supervisor.cli.acts import Act, DurationType, act_options
+from supervisor.cli.acts import Act, act_options
+from supervisor.cli.duration import DurationType
 from supervisor.cli.session import Session, with_session
 from supervisor.errors import NotFound, Refused, TimedOut
 from supervisor.operators import forget_node, tell_deleted

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from supervisor.cli.acts import Act, DurationType, act_options, end_options
+from supervisor.cli.acts import Act, act_options, end_options
+from supervisor.cli.duration import DurationType
 from supervisor.cli.scopes import Scope, node_of
 from supervisor.cli.session import Session, with_session
 from supervisor.errors import TimedOut

@@ -7,7 +7,8 @@ from typing import Any
 import click
 import msgspec
 
-from supervisor.cli.acts import Act, DurationType, act_options
+from supervisor.cli.acts import Act, act_options
+from supervisor.cli.duration import DurationType
 from supervisor.cli.output import print_json
 from supervisor.cli.session import Session, item_of, with_session
 from supervisor.errors import TimedOut

@@ -368,9 +368,7 @@ def test_a_restart_is_not_made_again_after_redis_lost_what_became_of_it(plant: P
     run("restart", "flow-1", "child/broker", "-y")
     assert sorted(ticked(plant)) == [("child/broker", "restart_child"), ("flow-1", "restart")]
     plant.client.flushall()
-    wait_until(
-        lambda: tick.run(plant.runtime, plant.sent.extend, NAME), "the tick that brings back what was wished for"
-    )
+    wait_until(lambda: tick.run(plant.runtime, plant.sent.extend, NAME), "the tick that restores")
     beat(plant)
     look(plant)
     settle(plant)
