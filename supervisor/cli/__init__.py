@@ -70,6 +70,7 @@ class _Lazy(click.Group):
 )
 @click.option("--data-dir", metavar="DIR", help="Data folder of this installation.  [default: $FSM_DATA_DIR or .fsm]")
 @click.option("--supervisor", metavar="NAME", help="Only this supervisor, where a store has several.")
+@click.version_option(package_name="fsm-supervisor", prog_name="fsmctl")
 @click.pass_context
 def fsmctl(context: click.Context, data_dir: str | None, supervisor: str | None) -> None:
     """Supervise fleets of edge data-flow components: see, change and run them.

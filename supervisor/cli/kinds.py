@@ -51,19 +51,19 @@ def _workers(session: Session, whole: bool) -> Iterator[Row]:
 
 
 def _children(session: Session, whole: bool) -> Iterator[Row]:
-    for name, world in session.worlds():
+    for name, world in session.worlds(workers=False):
         yield from (rows.child_row(name, child, world) for child in world.children)
         for item, why in world.unreadable_children.items():
             yield rows.unreadable_child_row(name, item, why, world)
 
 
 def _nodes(session: Session, whole: bool) -> Iterator[Row]:
-    for name, world in session.worlds():
+    for name, world in session.worlds(workers=False):
         yield from (rows.node_row(name, place, world) for place in sorted(world.nodes))
 
 
 def _circuits(session: Session, whole: bool) -> Iterator[Row]:
-    yield from (rows.circuit_row(name, world) for name, world in session.worlds())
+    yield from (rows.circuit_row(name, world) for name, world in session.worlds(workers=False))
 
 
 def _actions(session: Session, whole: bool) -> Iterator[Row]:
