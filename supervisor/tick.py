@@ -111,7 +111,7 @@ class Tick:
             world.index.settings,
             world.now,
             world.view.hold_until,
-            [child.spec.name for child in world.children if child.spec.type == "supervisor"],
+            [child.spec.name for child in world.children if not _is_ours_to_restart(child, world)],
         )
 
     def _restarts(self, world: World, decision: Decision) -> list[Item]:
@@ -121,8 +121,12 @@ class Tick:
         if world.view.held(world.now) or (forced is not None and forced.state == "open"):
             return []
         for child in world.children:
-            fresh = child.verdict.state == "absent" and not (child.lease is not None and child.lease.in_progress)
-            if child.spec.name in decision.restarts or (fresh and _may_start(child, world.now)):
+            if not _is_ours_to_restart(child, world):
+                continue
+            free = child.lease is None or not child.lease.in_progress
+            fresh = child.verdict.state == "absent" and free
+            asked = child.wants_restart and free
+            if child.spec.name in decision.restarts or asked or (fresh and _may_start(child, world.now)):
                 items.append(_restart(child, world.index.settings.worker_label))
         return items
 
@@ -329,6 +333,11 @@ def _said_of(step: Step) -> list[failures.Said]:
     return failures.told(step.subject.snapshot.status, step.status, step.subject.lease)
 
 
+def _is_ours_to_restart(child: Child, world: World) -> bool:
+    """Tell whether the tick restarts a child: not another supervisor, and none on a node that is drained."""
+    return child.spec.type != "supervisor" and child.place not in world.drained
+
+
 def _restart(child: Child, label: WorkerLabel) -> Item:
     seen = child.observed
     action = RestartChild(
@@ -337,9 +346,10 @@ def _restart(child: Child, label: WorkerLabel) -> Item:
         failed_start_ticks=seen.start_ticks if seen else 0,
     )
     lease = child.lease
+    why = f"asked for by {child.control.restart_by}; " if child.wants_restart else ""
     claim = Claim(
         action,
-        f"{child.verdict.state}: {child.verdict.detail}",
+        f"{why}{child.verdict.state}: {child.verdict.detail}",
         lease.token if lease else "",
         child.generation,
         failures=lease.failures if lease else 0,

@@ -107,7 +107,7 @@ def _listen(port: int) -> object:
 
 
 def test_set_stopped_stops_one_worker_and_default_brings_it_back(running: System) -> None:
-    running.fsmctl("set", "line-1-pressure", "stopped")
+    running.fsmctl("set", "line-1-pressure", "stopped", "--yes")
     running.wait_for("worker/line-1-pressure", "state=stopped")
     row = running.worker("line-1-pressure")
     assert (row["desired"], row["overridden"], row["pid"]) == ("stopped", True, None)
