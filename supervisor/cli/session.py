@@ -78,7 +78,7 @@ class Session:
         item = child if child in known and text not in known else text
         is_child = item.startswith(CHILD_PREFIX)
         among = [one for one in known if one.startswith(CHILD_PREFIX) == is_child]
-        item = item if item in known else pick("worker or child", item, among)
+        item = item if item in known else pick("worker or child", item, among, known)
         return (item, *known[item])
 
 
