@@ -14,6 +14,7 @@ _COMMANDS = {
     "describe": "supervisor.cli.describe",
     "events": "supervisor.cli.events",
     "actions": "supervisor.cli.actions",
+    "timeline": "supervisor.cli.timeline",
     "incidents": "supervisor.cli.incidents",
     "set": "supervisor.cli.set",
     "pause": "supervisor.cli.pause",
