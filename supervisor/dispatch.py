@@ -18,7 +18,7 @@ from actions.noop import Noop
 from actions.registry import params_of
 from supervisor.circuit import Breaker
 from supervisor.errors import SupervisorError
-from supervisor.keys import CHECK_PREFIX, INCIDENTS_CAP, POOL, SUPERVISOR, queue_of
+from supervisor.keys import CHECK_PREFIX, HISTORY_CAP, INCIDENTS_CAP, POOL, SUPERVISOR, queue_of
 from supervisor.model import QUEUED_TTL, TICK_LEASE, Incident
 from supervisor.store import Store, encode
 from supervisor.traces import trace_id_of
@@ -49,7 +49,7 @@ class Item:
     """What a tick writes about one worker or child: a status, events, counters, a claim, or several of these.
 
     An event is a flat list of names and values; a counter the field to count up by one. `cancel` asks the action in
-    progress to give up: the token of its lease, and why.
+    progress to give up: the token of its lease, and why. `frame`: the decision, to be kept in the place's history.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Item:
     counters: Sequence[str] = ()
     claim: Claim | None = None
     cancel: tuple[str, str] | None = None
+    frame: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,11 +152,13 @@ def _apply_batch(
             keys.events(item.place),
             keys.asks(item.place),
             keys.wake(item.place),
+            keys.history(item.place),
         ]
     batch: dict[str, object] = {
         "circuit_generation": circuit.generation,
         "counters": list(circuit.counters),
         "events": list(circuit.events),
+        "history_kept": HISTORY_CAP,
         "items": [_item(item, trace_id) for item in items],
     }
     if circuit.breaker is not None:
@@ -175,6 +178,8 @@ def _item(item: Item, trace_id: str) -> dict[str, object]:
         plain["events"] = [list(event) for event in item.events]
     if item.counters:
         plain["counters"] = list(item.counters)
+    if item.frame:
+        plain["frame"] = item.frame
     if item.cancel is not None:
         plain["cancel"] = {"token": item.cancel[0], "reason": item.cancel[1]}
     if item.claim is not None:

@@ -17,8 +17,10 @@ RESERVED_PLACES = (SUPERVISOR, POOL)
 RESERVED_SUPERVISORS = ("celery",)  # Celery's own keys begin with it
 CHILD_PREFIX = "child/"
 CHECK_PREFIX = "check/"  # what `fsmctl check` claims a no-op for: no worker, and in no index
+SCHEMA = 1  # of all keys together: grows when an older version could not work with what is stored
 INCIDENTS_CAP = 200  # incidents kept of a supervisor
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
+HISTORY_CAP = 5_000  # decisions kept per place for `fsmctl replay` (XADD MAXLEN ~), of at most 8 kB each, mostly of 1
 ASKS_CAP = 1_000  # observations asked for and not yet made, per place (LTRIM)
 
 
@@ -135,6 +137,10 @@ class Keys:
         """STREAM of events; written by scripts with the change they tell. MAXLEN ~ EVENTS_CAP."""
         return self._key(place, "events")
 
+    def history(self, place: str) -> str:
+        """STREAM of worker_id, frame: decisions with what they were made on; by apply.lua. MAXLEN ~ HISTORY_CAP."""
+        return self._key(place, "history")
+
     def follows(self, node: str) -> str:
         """LIST of wishes to see output; pushed by `fsmctl logs`; popped by the node's collector. LTRIM to 100, 10 s."""
         return self._key(node, "follows")
@@ -151,6 +157,11 @@ class Keys:
 def supervisors(namespace: str) -> str:
     """SET of the supervisors' names; written by apply; read by tick, executors, exporter. One member each."""
     return f"{namespace}:supervisors"
+
+
+def schema(namespace: str) -> str:
+    """STRING number: the SCHEMA of who wrote last; written by apply; read by fsmctl when it connects. One."""
+    return f"{namespace}:schema"
 
 
 def nodes(namespace: str) -> str:

@@ -19,7 +19,6 @@ from actions.model import Outcome
 from actions.restart_child import RestartChild
 from actions.stop import Stop
 from supervisor.cli import fsmctl
-from supervisor.cli.up import fleet_table
 from supervisor.clock import SystemClock
 from supervisor.errors import NotFound, Refused, StoreUnreachable, TimedOut
 from supervisor.leases import Grant, Leases
@@ -28,7 +27,7 @@ from supervisor.runtime import make_runtime
 from supervisor.store import Store, encode
 from tests.conftest import RedisServer
 from tests.factories import make_child
-from tests.integration.plant import Plant, fleet, grant_of, put, settings, worker
+from tests.integration.plant import Plant, grant_of, put, settings, worker
 from workers.model import Status
 
 Run = Callable[..., Result]
@@ -81,7 +80,9 @@ def test_a_worker_that_moves_is_shown_as_moving_with_where_to(plant: Plant, run:
         ]
         """
     )
-    assert run("apply", "-f", str(file)).stdout == ("changed    flow-2\nmoving     flow-1\nremoved    child/broker\n")
+    assert run("apply", "-f", str(file), "--yes").stdout == (
+        "changed    flow-2\nmoving     flow-1\nremoved    child/broker\n"
+    )
     assert run("get", "workers").stdout.splitlines()[1] == "flow-1  edge-1  running  stopped  0s   0s    moving"
     heading, shown, _ = run("get", "workers", "-o", "wide").stdout.splitlines()
     assert shown[heading.index("MOVES_TO") :].split()[0] == "edge-2"
@@ -379,6 +380,10 @@ def test_a_stored_state_that_nothing_seen_bears_out_is_not_what_wait_waits_for(p
     [
         "up",
         "apply",
+        "diff",
+        "plan",
+        "explain",
+        "replay",
         "get",
         "describe",
         "events",
@@ -402,12 +407,6 @@ def test_the_help_of_each_command_has_an_example_and_fits_80_columns(run: Run, c
     text = run(command, "--help").stdout
     assert re.search(rf"Examples?:\n +(FSM_\S+ )?fsmctl {command}", text)
     assert max(len(line) for line in text.splitlines()) <= 80
-
-
-def test_a_document_that_cannot_be_read_is_shown_by_up_and_ends_nothing(plant: Plant) -> None:
-    plant.client.set(plant.keys.circuit, "not JSON")
-    shown = fleet_table(plant.runtime, [fleet(worker("flow-1"))])
-    assert f"document at {plant.keys.circuit} cannot be read" in str(shown.title)
 
 
 def test_a_circuit_is_forced_and_reset_by_its_supervisors_name(plant: Plant, run: Run) -> None:
