@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,18 +36,23 @@ CALLS: dict[str, list[str]] = {
     "get": ["workers"],
     "describe": ["worker", "flow-1"],
     "events": ["--worker", "flow-1"],
+    "actions": ["--worker", "flow-1"],
     "incidents": [],
     "set": ["flow-1", "stopped"],
     "pause": ["flow-1"],
     "resume": ["flow-1"],
     "cancel": ["flow-1"],
+    "restart": ["flow-1", "--yes"],
+    "observe": ["flow-1"],
+    "drain": ["node/edge-1", "--yes"],
+    "delete": ["worker/flow-1", "--yes", "--timeout", "0.1s"],
     "circuit": ["open", "plant-1"],
     "wait": ["worker/flow-1", "--for", "state=gone", "--timeout", "0.1s"],
     "logs": ["flow-1"],
 }
 WITH_STORE = sorted(CALLS)
 REGISTERED = fsmctl.list_commands(click.Context(fsmctl))
-UNKNOWN = {"flow-1": "flow-11", "worker/flow-1": "worker/flow-11", "plant-1": "plant-11"}
+UNKNOWN = {"flow-1": "flow-11", "worker/flow-1": "worker/flow-11", "plant-1": "plant-11", "node/edge-1": "node/edge-11"}
 WITH_ID = sorted(name for name in CALLS if set(CALLS[name]) & set(UNKNOWN))
 
 
@@ -169,7 +175,7 @@ def test_an_unknown_id_is_exit_code_4_with_what_may_have_been_meant(
     ended = run(name, *(UNKNOWN.get(word, word) for word in CALLS[name]), url=redis_server.url)
     assert ended.code == 4
     told = sentence_of(ended)
-    assert "flow-1" in told.replace("flow-11", "") or "plant-1" in told.replace("plant-11", "")
+    assert re.search("did you mean (flow-1|plant-1|node/edge-1)[?]|: expected one of plant-1$", told)
 
 
 @pytest.mark.parametrize("name", REGISTERED)
