@@ -23,7 +23,7 @@ from supervisor.attendant import write_heartbeat
 from supervisor.clock import Clock, skew_of
 from supervisor.connection import STORE_ERRORS, connect, trouble_with
 from supervisor.errors import BadDocument, SupervisorError
-from supervisor.keys import POOL
+from supervisor.keys import CHECK_PREFIX, POOL
 from supervisor.logs import Trouble, configure, logger
 from supervisor.looks import see_child
 from supervisor.model import CLOCK_SKEW, HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
@@ -359,6 +359,8 @@ class Collector:
         if asked is None:
             return
         supervisor, item = asked
+        if item.startswith(CHECK_PREFIX):
+            return  # a no-op has ended, of which there is nothing to see
         if item in watched[supervisor].items:
             self._asked.add(asked)
             return

@@ -47,7 +47,9 @@ def standing(subject: Subject, settings: SupervisorSettings, now: float) -> tupl
     A list of ten thousand workers shows no others.
     """
     snapshot = remembered(subject, settings, now)
-    return () if snapshot is None else (*_held(snapshot, now), *stuck(subject.lease, now))
+    if snapshot is None:
+        return ()
+    return (*_paused(subject, now), *_held(snapshot, now), *stuck(subject.lease, now))
 
 
 def stuck(lease: Lease | None, now: float) -> Iterator[Condition]:

@@ -22,7 +22,7 @@ from workers.model import UNKNOWN_AFTER, Phase, Signal, Snapshot, Status, Transi
 
 Derive = Callable[[Snapshot, float], Transition]
 _DEFAULTS = SupervisorSettings(name="")
-_DEPENDENTS_FOR = 60.0  # seconds for which a stop waits for those that depend on it; a stop is never held for ever
+DEPENDENTS_FOR = 60.0  # seconds for which a stop waits for those that depend on it; a stop is never held for ever
 _HALF_OPEN = "the circuit is half open: others try first whether all is well"
 _RAMP = "after the outage {most} actions may begin now"
 
@@ -350,7 +350,7 @@ def _dependents_first(subject: Subject, snapshot: Snapshot, view: View, others: 
 
     One that cannot be stopped now (paused, its node away, nobody knows how it is) is not waited for.
     """
-    if now - snapshot.status.since >= _DEPENDENTS_FOR:
+    if now - snapshot.status.since >= DEPENDENTS_FOR:
         return None
     for other in others.dependents.get(subject.id, ()):
         about_to = other.snapshot is not None and other.snapshot.wants_stop

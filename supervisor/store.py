@@ -42,6 +42,7 @@ from supervisor.scripts import Scripts
 from workers.model import Control, Desired, DesiredState, Document, Identity, Observed, Override
 
 _CHUNK = 200  # workers per MGET
+_HISTORY_PAGE = 500  # decisions per round trip, whosever they are
 _READS = 3  # tries to read counters between two changes of what people wish for
 log = logger("supervisor.store")
 D = TypeVar("D", bound=Document)
@@ -131,6 +132,13 @@ class Applied:
     moving: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+
+
+class Author(NamedTuple):
+    """Who makes a fleet file the wish, as user@host, and why; told as an event."""
+
+    by: str
+    reason: str = ""
 
 
 class Store:
@@ -303,8 +311,12 @@ class Store:
 
     # -- desired ------------------------------------------------------------------------------------------------------
 
-    def apply_fleets(self, fleets: Sequence[Fleet]) -> dict[str, Applied]:
+    def apply_fleets(
+        self, fleets: Sequence[Fleet], author: Author | None = None, dry_run: bool = False
+    ) -> dict[str, Applied]:
         """Write the file layer of one file's supervisors, of all or none; return what changed, by supervisor.
+
+        An `author` is told with it as an event. With `dry_run` it is only told what would change.
 
         A worker that leaves its place for that is stopped there first. What left the file is marked removed, to be
         forgotten; what has another place in it, as moving there. Raises `Refused` when a worker would change its type
@@ -321,9 +333,23 @@ class Store:
             pipe.set(key_names.schema(self.namespace), key_names.SCHEMA)
             for fleet in fleets:
                 self._relabel(pipe, fleet, before[fleet.settings.name])
-            return {fleet.settings.name: self._write_fleet(pipe, fleet, places, now) for fleet in fleets}
+            applied = {fleet.settings.name: self._write_fleet(pipe, fleet, places, now) for fleet in fleets}
+            if author is not None:
+                self._tell_apply(pipe, applied, author)
+            return applied
 
+        if dry_run:
+            with self.client.pipeline() as pipe:
+                return write(pipe)  # what it has queued is dropped
         return self._wish([self.keys(name) for name in names], write)
+
+    def _tell_apply(self, pipe: Any, applied: Mapping[str, Applied], author: Author) -> None:
+        """Queue an event for each supervisor of which something but its settings changes."""
+        for name, found in applied.items():
+            numbers = {word: len(items) for word, items in vars(found).items() if word != "unchanged"}
+            if any(numbers.values()):
+                told = {"event": "operator.apply", "by": author.by, "reason": author.reason, **numbers}
+                pipe.xadd(self.keys(name).events(SUPERVISOR), told, maxlen=key_names.EVENTS_CAP, approximate=True)
 
     def _relabel(self, pipe: Any, fleet: Fleet, before: Index | None) -> None:
         """Queue the end of all workers' series if they are to be labelled otherwise from now on: nobody shows them."""
@@ -643,6 +669,13 @@ class Store:
         for place in (SUPERVISOR, *places):
             found += self.client.xrevrange(keys.events(place), max="+", min=least, count=most)
         return sorted(found, key=lambda entry: event_order(entry[0]))[-most:]
+
+    def history(self, supervisor: str, place: str, worker_id: str) -> Iterable[tuple[str, str]]:
+        """Yield the decisions kept of a worker at a place, the newest first, as (stream id, frame)."""
+        key, last = self.keys(supervisor).history(place), "+"
+        while found := self.client.xrevrange(key, max=last, min="-", count=_HISTORY_PAGE):
+            yield from ((entry, fields["frame"]) for entry, fields in found if fields["worker_id"] == worker_id)
+            last = f"({found[-1][0]}"
 
     def _heartbeat(self, text: str | None, kind: type[D], key: str) -> D | None:
         """Decode a heartbeat. One that cannot be read, as of another version, is told, and the node counts as away."""

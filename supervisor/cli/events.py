@@ -115,9 +115,7 @@ def command(
 
     The oldest first. On a terminal, lines are cut at its width.
     """
-    item = item_of(worker) if worker else None
-    if item is not None:
-        session.find(item)
+    item = session.match(item_of(worker))[0] if worker else None
     passes = wanted(item, kinds)
     read = streams(session, node)
     ends = read.ends()

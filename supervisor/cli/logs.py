@@ -134,8 +134,7 @@ def command(session: Session, worker: str, lines: int, go_on: bool) -> None:
     Read from this host's data folder if it is there, else asked of the collector of its node, which keeps the last one
     to two megabytes of each.
     """
-    item = item_of(worker)
-    supervisor, place = session.find(item)
+    item, supervisor, place = session.match(item_of(worker))
     node = node_of(session, supervisor, place, item)
     folder = folder_of(session.settings.data_dir, supervisor, place, item)
     if _is_ours(folder):

@@ -80,7 +80,9 @@ def test_a_worker_that_moves_is_shown_as_moving_with_where_to(plant: Plant, run:
         ]
         """
     )
-    assert run("apply", "-f", str(file)).stdout == ("changed    flow-2\nmoving     flow-1\nremoved    child/broker\n")
+    assert run("apply", "-f", str(file), "--yes").stdout == (
+        "changed    flow-2\nmoving     flow-1\nremoved    child/broker\n"
+    )
     assert run("get", "workers").stdout.splitlines()[1] == "flow-1  edge-1  running  stopped  0s   0s    moving"
     heading, shown, _ = run("get", "workers", "-o", "wide").stdout.splitlines()
     assert shown[heading.index("MOVES_TO") :].split()[0] == "edge-2"
@@ -378,6 +380,10 @@ def test_a_stored_state_that_nothing_seen_bears_out_is_not_what_wait_waits_for(p
     [
         "up",
         "apply",
+        "diff",
+        "plan",
+        "explain",
+        "replay",
         "get",
         "describe",
         "events",

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from actions.model import Outcome
 from supervisor import execute
-from supervisor.keys import ASKS_CAP, EVENTS_CAP, SUPERVISOR, schema, supervisors
+from supervisor.keys import ASKS_CAP, EVENTS_CAP, HISTORY_CAP, SUPERVISOR, schema, supervisors
 from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, grant_of, worker
 
@@ -27,7 +27,7 @@ ONE_EACH = {
     "rejected",
 }  # per place
 ONE_PER_ITEM = {"identity", "desired", "override", "observed", "status", "lease"}  # gone with forget
-STREAMS = {"events": EVENTS_CAP}
+STREAMS = {"events": EVENTS_CAP, "history": HISTORY_CAP}
 LISTS = {"asks": ASKS_CAP}
 WITH_TTL = {"wake"}
 

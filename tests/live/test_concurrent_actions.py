@@ -32,7 +32,7 @@ def stubborn(running: System) -> Iterator[System]:
     for name in STUBBORN:
         running.wait_for(f"worker/{name}", "state=running")
     yield running
-    running.fsmctl("apply", "-f", str(running.fleet))
+    running.fsmctl("apply", "-f", str(running.fleet), "--yes")
     wait_until(lambda: not set(STUBBORN) & {row["id"] for row in running.json("get", "workers")}, "them to go", 60)
 
 
