@@ -17,6 +17,7 @@ import redis
 
 from supervisor import keys
 from supervisor.cli import fsmctl, get, main
+from supervisor.cli.summaries import EXIT_CODES
 from supervisor.clock import SystemClock
 from supervisor.errors import BadDocument, NotFound, Refused, StoreUnreachable, SupervisorError, TimedOut, UsageError
 from supervisor.runtime import make_runtime
@@ -131,6 +132,11 @@ def sentence_of(ended: Ended, name: str = "") -> str:
 
 def test_every_command_is_tried_here() -> None:
     assert sorted([*CALLS, *NO_STORE, *PARTS]) == sorted(REGISTERED)
+
+
+def test_the_exit_codes_that_are_told_are_those_that_are_tried_here() -> None:
+    assert {name for name, codes in EXIT_CODES.items() if 5 in codes} >= set(WITH_STORE)
+    assert {name for name, codes in EXIT_CODES.items() if 4 in codes} >= set(WITH_ID)
 
 
 @pytest.mark.parametrize("name", REGISTERED)
