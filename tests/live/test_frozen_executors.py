@@ -58,8 +58,8 @@ def seconds(system: System, *arguments: str, codes: tuple[int, ...] = (0,)) -> f
 def frozen(system: System) -> Iterator[System]:
     """Return an installation whose fleet runs, and all of whose executors are stopped by SIGSTOP."""
     system.start()
-    wait_until(lambda: (system.data / "redis.url").exists(), "the store to be there", 120)
-    wait_until(lambda: system.worker(WORKER)["state"] == "running", "the worker to run", 300)
+    waits = ("wait", f"worker/{WORKER}", "--for", "state=running", "--timeout", "30s")
+    wait_until(lambda: system.fsmctl(*waits, code=None).returncode == 0, "the fleet to run", 300)
     executors = [
         process
         for name in ("supervisor", "node-edge-1", "node-edge-2")
