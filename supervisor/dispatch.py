@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
 
 from actions.model import Action
+from actions.noop import Noop
 from actions.registry import params_of
 from supervisor.circuit import Breaker
 from supervisor.errors import SupervisorError
-from supervisor.keys import HISTORY_CAP, INCIDENTS_CAP, POOL, SUPERVISOR, queue_of
+from supervisor.keys import CHECK_PREFIX, HISTORY_CAP, INCIDENTS_CAP, POOL, SUPERVISOR, queue_of
 from supervisor.model import QUEUED_TTL, TICK_LEASE, Incident
 from supervisor.store import Store, encode
 from supervisor.traces import trace_id_of
@@ -198,6 +199,26 @@ def _item(item: Item, trace_id: str) -> dict[str, object]:
             lease["trace_id"] = trace_id
         plain["claim"] = {"token": claim.last_token, "generation": claim.generation, "ttl": QUEUED_TTL, "lease": lease}
     return plain
+
+
+def claim_check(store: Store, supervisor: str, node: str, ttl: float) -> tuple[Message | None, str]:
+    """Claim a no-op for a node, which nobody reaps: it may wait `ttl` seconds.
+
+    Return its message; or None and the id of another check's action in progress, or why there can be none ("full",
+    "hold_off").
+    """
+    keys, item = store.keys(supervisor), f"{CHECK_PREFIX}{node}"
+    claim = Claim(Noop(), "checked by an operator", "", 0, counted_as="check")
+    lease = {
+        **{"schema": 1, "worker_id": item, "action": claim.action.name, "action_id": claim.action_id},
+        **{"reason": claim.reason, "timeout": ttl, "counted_as": claim.counted_as},
+    }
+    where = [keys.lease(node, item), keys.counters(node), keys.events(node), keys.tick]
+    answer, value = store.scripts.run("check", where, [ttl, msgspec.json.encode(lease).decode()])
+    if answer != "claimed":
+        return None, str(value)
+    message = _message(supervisor, Item(item, node), claim, str(value), "")
+    return replace(message, timeout=ttl, queue=queue_of(node)), claim.action_id
 
 
 def _message(supervisor: str, item: Item, claim: Claim, token: str, traceparent: str) -> Message:

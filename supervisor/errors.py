@@ -15,6 +15,12 @@ class UsageError(SupervisorError):
     exit_code = 2
 
 
+class Unhealthy(SupervisorError):
+    """A part does not do its work."""
+
+    exit_code = 3
+
+
 class NotFound(SupervisorError):
     """Nothing is known under that name."""
 

@@ -2,7 +2,8 @@
 
 Form: `{namespace}:{supervisor}:{place}:{kind}[:{id}]`. A place is a node's name, `pool` for floating workers, or
 `supervisor` for what belongs to the control loop itself, so that one node can be given exactly its own keys.
-A worker's id stands for itself; a child's is `child/NAME`. Celery's keys start with `{namespace}:celery:`.
+A worker's id stands for itself; a child's is `child/NAME`, and `check/NODE` is what a node is checked by. Celery's keys
+start with `{namespace}:celery:`.
 `docs/redis.md` is this file as a table.
 """
 
@@ -15,6 +16,7 @@ POOL = "pool"  # the place of floating workers
 RESERVED_PLACES = (SUPERVISOR, POOL)
 RESERVED_SUPERVISORS = ("celery",)  # Celery's own keys begin with it
 CHILD_PREFIX = "child/"
+CHECK_PREFIX = "check/"  # what `fsmctl check` claims a no-op for: no worker, and in no index
 INCIDENTS_CAP = 200  # incidents kept of a supervisor
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
 HISTORY_CAP = 5_000  # decisions kept per place for `fsmctl replay` (XADD MAXLEN ~), of at most 8 kB each, mostly of 1
@@ -137,6 +139,14 @@ class Keys:
     def history(self, place: str) -> str:
         """STREAM of worker_id, frame: decisions with what they were made on; by apply.lua. MAXLEN ~ HISTORY_CAP."""
         return self._key(place, "history")
+
+    def follows(self, node: str) -> str:
+        """LIST of wishes to see output; pushed by `fsmctl logs`; popped by the node's collector. LTRIM to 100, 10 s."""
+        return self._key(node, "follows")
+
+    def output(self, node: str, follower: str) -> str:
+        """STREAM of output for one follower; written by the node's collector. MAXLEN 64, for 10 s."""
+        return self._key(node, "output", follower)
 
     def counters(self, place: str) -> str:
         """HASH "metric|label|…" → number; written by scripts with the change they count. Bounded by labels."""

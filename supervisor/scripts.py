@@ -26,6 +26,7 @@ NAMES = (
     "force",
     "order",
     "restore",
+    "check",
 )
 
 

@@ -43,7 +43,7 @@ def command(session: Session, act: Act, action: str, force: bool) -> None:
         raise Refused(f"{item} has no action in progress{last}")
     since = ago(store.now() - (lease.begun_at or lease.claimed_at))
     what = f"{lease.action} of {item}, {lease.stage} for {since}"
-    if not act.begins(f"cancel the {what}" + (" by force" if force else ""), asks=force):
+    if not act.begins(f"cancel {'by force ' if force else ''}the {what}", asks=force):
         return
     reason = f"cancelled by {act.words}" + (" (forced)" if force else "")
     answer = session.runtime.leases.cancel(

@@ -21,7 +21,7 @@ Examples:
 \b
 Keys of -o json, a list: name, value, from; supervisor (null: this process).
 """
-_COLUMNS = (("SETTING", "name"), ("VALUE", "shown"), ("FROM", "from"))
+_COLUMNS = (("SETTING", "name"), ("FROM", "from"), ("VALUE", "shown"))
 _NOT_SET = ("schema", "name", "source", "applied_at")  # fields of stored settings that nobody sets
 
 

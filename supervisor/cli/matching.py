@@ -57,7 +57,7 @@ def _bare(word: str, kind: str, kinds: Mapping[str, str]) -> str:
     if not slash:
         return word
     if _kind(said, kinds) != kind:
-        raise UsageError(f"{word!r} is not a {kind}: ask for one kind at a time")
+        raise UsageError(f"{word!r} is none of the {kind}: ask for one kind at a time")
     return name
 
 

@@ -52,9 +52,9 @@ def command(session: Session, act: Act, what: str, lasts: Callable[[float], floa
 
 
 def _pause_scope(session: Session, act: Act, scope: Scope, seconds: float, ends: str) -> None:
-    """Pause a scope; a pause of all is asked for first."""
+    """Pause a scope; a pause of all needs a yes."""
     if act.begins(f"pause {scope.shown}{ends}", asks=scope.name == "all"):
         for supervisor in scope.workers:
             order = Order(kind="pause", scope=scope.name, by=act.by, reason=act.reason)
             give_order(session.runtime.store, supervisor, order, seconds)
-        act.done(f"{scope.shown} is paused{ends}; `fsmctl resume {scope.name}` ends that")
+        act.done(f"paused {scope.shown}{ends}; `fsmctl resume {scope.name}` ends that")

@@ -39,7 +39,7 @@ def command(session: Session, act: Act, items: tuple[str, ...]) -> None:
     if act.begins(f"restart {names}", asks=True):
         for item, supervisor, place in found:
             session.runtime.store.ask_for_restart(supervisor, place, item, act.by, act.reason)
-            act.done(f"{_name(item)} is to be restarted by the next tick; see `fsmctl events`")
+            act.done(f"{_name(item)} is to be restarted by the next tick that may; see `fsmctl events`")
 
 
 def _name(item: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import click
 
+from supervisor.cli.matching import not_found
 from supervisor.cli.session import Session
-from supervisor.errors import NotFound
 from supervisor.orders import ALL
 from supervisor.plan import Subject
 from supervisor.view import World
@@ -72,16 +71,12 @@ def _scope(session: Session, text: str, has: Callable[[World], bool], concerns: 
         if has(world):
             found[supervisor] = tuple(subject.id for subject in world.view.subjects if concerns(subject))
     if not found:
-        raise NotFound(f"there is no {text}{_hint(text, known)}")
+        raise not_found("scope", text, set(known))
     return Scope(text, found)
 
 
 def _known(text: str, world: World) -> Iterable[str]:
+    """Return the names of the scopes of the same kind."""
     kind = text.partition("/")[0]
     names = world.nodes if kind == "node" else world.index.settings.groups
     return [f"{kind}/{name}" for name in names]
-
-
-def _hint(text: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(text, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(set(known))) or 'none'}"

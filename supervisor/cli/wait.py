@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from supervisor.cli import rows
+from supervisor.cli.duration import DurationType
 from supervisor.cli.session import Session
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import NotFound, StoreUnreachable, SupervisorError, TimedOut
@@ -21,21 +22,6 @@ Examples:
   fsmctl wait child/broker --for verdict=ok
   fsmctl wait circuit/plant-1 --for state=closed
 """
-
-
-class _DurationType(click.ParamType[Duration]):
-    """A duration as people write it."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Duration:
-        """Return the duration."""
-        if isinstance(value, Duration):
-            return value
-        try:
-            return Duration.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 def _parse(target: str, condition: str) -> tuple[str, str, str, str]:
@@ -92,7 +78,7 @@ def _is_current(row: dict[str, Any]) -> bool:
     metavar="FIELD=VALUE",
     help="worker: state, phase, desired, node; child: verdict; circuit: state.",
 )
-@click.option("--timeout", type=_DurationType(), default="60s", show_default=True, help="How long at most.")
+@click.option("--timeout", type=DurationType(), default="60s", show_default=True, help="How long at most.")
 @click.pass_context
 def command(context: click.Context, target: str, condition: str, timeout: Duration) -> None:
     """Wait until a worker, child or circuit is as wanted; exit code 6 when it is not in time.

@@ -47,17 +47,7 @@ local function claim(keys, id, wanted)
   if (lease and lease.token or '') ~= wanted.token then return 'refused:token' end
   if tonumber(redis.call('HGET', KEYS[3], id) or 0) ~= wanted.generation then return 'refused:generation' end
   if not same_circuit then return 'refused:circuit' end
-  local last = lease and math.max(tonumber(lease.token), tonumber(lease.fence or 0)) or 0
-  local claimed = wanted.lease
-  claimed.token = string.format('%.0f', math.max(last + 1, us))
-  claimed.stage = 'queued'
-  claimed.claimed_at = now
-  claimed.deadline = now + wanted.ttl
-  save(keys[1], claimed)
-  count(keys[3], 'supervisor_actions_enqueued_total|' .. (claimed.counted_as or id) .. '|' .. claimed.action)
-  event(keys[4], traced(claimed, {'event', 'action.claimed', 'worker_id', id, 'action', claimed.action,
-    'action_id', claimed.action_id, 'token', claimed.token, 'reason', claimed.reason}))
-  return claimed.token
+  return grant({keys[1], keys[3], keys[4]}, lease, wanted.lease, us, wanted.ttl)
 end
 
 local function cancel(keys, wanted)

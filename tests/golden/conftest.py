@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import getpass
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,7 @@ import redis
 from click.testing import CliRunner
 
 import supervisor.runtime
-from supervisor.cli import fsmctl
-from supervisor.errors import SupervisorError
+from supervisor.cli import main
 from supervisor.store import Store
 from tests.conftest import RedisServer
 from tests.golden.plant import NOW, GoldenPlant, make_golden_plant
@@ -69,13 +69,19 @@ def run(plant: GoldenPlant, redis_server: RedisServer, tmp_path: Path, monkeypat
             text = text.replace(seen, shown)
         return text.replace(f"{redis_server.host}:{redis_server.port}", "HOST:PORT")
 
+    class Program:
+        """fsmctl as it is started, in the form that click's runner starts."""
+
+        name = "fsmctl"
+
+        def main(self, args: list[str], **_: object) -> None:
+            monkeypatch.setattr(sys, "argv", ["fsmctl", *args])
+            main()
+
     def call(*arguments: str, **options: str) -> Ran:
-        result = CliRunner(env=environ).invoke(fsmctl, list(arguments), prog_name="fsmctl", **options)  # type: ignore[arg-type]  # input alone
-        stderr, code, error = result.stderr, result.exit_code, result.exception
-        if isinstance(error, SupervisorError):  # as `main` prints it
-            stderr, code = f"{stderr}error: {error}\n", error.exit_code
-        elif error is not None and not isinstance(error, SystemExit):
-            raise error
-        return Ran(clean(result.stdout), clean(stderr), code)
+        result = CliRunner(env=environ).invoke(Program(), list(arguments), **options)  # type: ignore[arg-type]  # input alone
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ran(clean(result.stdout), clean(result.stderr), result.exit_code)
 
     return call

@@ -18,11 +18,14 @@ The circuit of plant-1 is open since historian failed, 95 seconds ago; an incide
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from supervisor.circuit import Breaker, Recovery
-from supervisor.fleet import Fleet
+from supervisor.fleet import Fleet, WorkerEntry
 from supervisor.keys import POOL, SUPERVISOR, Keys
 from supervisor.model import (
     Check,
@@ -114,18 +117,27 @@ def _fleet() -> Fleet:
             ),
         ),
         (
-            worker("line-1-temperature", depends_on=["broker"]),
-            worker("line-1-pressure", depends_on=["broker"]),
-            worker("line-1-vibration", kind="dfc_read", depends_on=["broker"], **flow),
-            worker("line-2-flow"),
-            worker("line-2-level"),
-            worker("line-3-motor"),
-            worker("line-3-valve", depends_on=["historian"]),
-            worker("line-4-camera", node="edge-2"),
-            worker("line-4-scale"),
-            worker("site-uplink", kind="command", node="", **command),
+            _labelled("line-1-temperature", depends_on=["broker"]),
+            _labelled("line-1-pressure", depends_on=["broker"]),
+            _labelled("line-1-vibration", kind="dfc_read", depends_on=["broker"], **flow),
+            _labelled("line-2-flow"),
+            _labelled("line-2-level"),
+            _labelled("line-3-motor"),
+            _labelled("line-3-valve", depends_on=["historian"]),
+            _labelled("line-4-camera", node="edge-2"),
+            _labelled("line-4-scale"),
+            _labelled("site-uplink", kind="command", node="", **command),
         ),
     )
+
+
+def _labelled(name: str, kind: str = "process", node: str = "edge-1", **config: Any) -> WorkerEntry:
+    """Return a worker that is labelled with its line, if its name says which."""
+    made: WorkerEntry = worker(name, kind=kind, node=node, **config)
+    if not name.startswith("line-"):
+        return made
+    labels = {"line": name.split("-")[1]}
+    return dataclasses.replace(made, desired=msgspec.structs.replace(made.desired, labels=labels))
 
 
 def _nodes(plant: GoldenPlant) -> None:

@@ -177,7 +177,7 @@ def test_a_scope_is_paused_by_one_document_that_every_worker_in_it_shows(
     settle(plant)
     result = run("pause", scope, "--yes", "--for", "30m", "--reason", "new cable")
     number = "1 worker" if len(paused) == 1 else f"{len(paused)} workers"
-    assert result.stderr == f"{scope} ({number}) is paused for 30m00s; `fsmctl resume {scope}` ends that\n"
+    assert result.stderr == f"paused {scope} ({number}) for 30m00s; `fsmctl resume {scope}` ends that\n"
     assert list(plant.client.hgetall(plant.keys.orders)) == [f"pause {scope}"]
     assert plant.client.keys("*:control:*") == []
     shown = rows(run)
@@ -259,10 +259,10 @@ def test_resuming_a_worker_says_that_it_is_paused_still_with_its_node(plant: Pla
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("node/edge-2", "there is no node/edge-2; did you mean node/edge-1?"),
-        ("group/lin", "there is no group/lin; did you mean group/line?"),
-        ("group/", "there is no group/; did you mean group/line?"),
-        ("node/somewhere", "there is no node/somewhere; there are node/edge-1"),
+        ("node/edge-2", "no scope 'node/edge-2'; did you mean node/edge-1?"),
+        ("group/lin", "no scope 'group/lin'; did you mean group/line?"),
+        ("group/", "no scope 'group/'; did you mean group/line?"),
+        ("node/somewhere", "no scope 'node/somewhere'; there are node/edge-1"),
         ("flow-9", "no worker or child 'flow-9'; did you mean flow-2?"),
     ],
 )
@@ -328,7 +328,7 @@ def test_a_worker_is_restarted_by_the_next_tick_once(plant: Plant, run: Run) -> 
     settle(plant)
     run("set", "flow-2", "stopped", "-y")
     result = run("restart", "worker/flow-1", "--yes", "--reason", "leaks memory")
-    assert result.stderr == "worker/flow-1 is to be restarted by the next tick; see `fsmctl events`\n"
+    assert result.stderr == "worker/flow-1 is to be restarted by the next tick that may; see `fsmctl events`\n"
     assert last_event(plant, NODE) == {
         "event": "operator.restart",
         "worker_id": "flow-1",

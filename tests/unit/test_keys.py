@@ -11,8 +11,8 @@ from supervisor.keys import POOL, SUPERVISOR, Keys, celery_prefix, nodes, queue_
 
 KEYS = Keys("fsm", "plant-1")
 OF_THE_LOOP = ("settings", "index", "generations", "tick", "circuit", "incidents", "mismatches", "orders", "revision")
-OF_A_PLACE = ("node", "collector", "rejected", "wake", "asks", "events", "history", "counters")
-OF_AN_ITEM = ("identity", "desired", "override", "control", "observed", "status", "lease")
+OF_A_PLACE = ("node", "collector", "rejected", "wake", "asks", "events", "history", "counters", "follows")
+OF_AN_ITEM = ("identity", "desired", "override", "control", "observed", "status", "lease", "output")
 NAMES = ("a", "b", "a.b", "a-b", "a_b", "A", "node", "status", "lease", "supervisor", "pool", "settings", "wake")
 ITEMS = (*NAMES, *(f"child/{name}" for name in NAMES))
 

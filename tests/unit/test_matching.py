@@ -8,7 +8,7 @@ from supervisor.cli.matching import listed, pick, split
 from supervisor.errors import NotFound, UsageError
 
 KNOWN = ("line-1", "line-1-flow", "line-2-flow", "uplink")
-KINDS = {"worker": "worker", "workers": "worker", "node": "node"}
+KINDS = {"worker": "workers", "workers": "workers", "node": "nodes", "nodes": "nodes"}
 
 
 @pytest.mark.parametrize(("text", "item"), [("line-1", "line-1"), ("line-1-", "line-1-flow"), ("u", "uplink")])
@@ -39,10 +39,10 @@ def test_of_many_names_an_error_lists_the_first_few() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["workers"], ("worker", [])),
-        (["worker", "a", "worker/b"], ("worker", ["a", "b"])),
-        (["worker/a", "b"], ("worker", ["a", "b"])),
-        (["node/edge-1"], ("node", ["edge-1"])),
+        (["workers"], ("workers", [])),
+        (["worker", "a", "worker/b"], ("workers", ["a", "b"])),
+        (["worker/a", "b"], ("workers", ["a", "b"])),
+        (["node/edge-1"], ("nodes", ["edge-1"])),
     ],
 )
 def test_kind_and_name_are_two_words_or_one(words: list[str], said: tuple[str, list[str]]) -> None:
@@ -52,9 +52,9 @@ def test_kind_and_name_are_two_words_or_one(words: list[str], said: tuple[str, l
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["flows"], "'flows' is no kind: expected one of worker, node"),
+        (["flows"], "'flows' is no kind: expected one of workers, nodes"),
         (["worke"], "did you mean worker"),
-        (["worker/a", "node/b"], "'node/b' is not a worker: ask for one kind at a time"),
+        (["worker/a", "node/b"], "'node/b' is none of the workers: ask for one kind at a time"),
     ],
 )
 def test_what_is_no_kind_or_two_kinds_is_refused(words: list[str], error: str) -> None:
