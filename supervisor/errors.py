@@ -49,5 +49,9 @@ class Refused(SupervisorError):
     exit_code = 7
 
 
+class NewerStore(SupervisorError):
+    """The store was written by a newer version of this program."""
+
+
 class BadDocument(SupervisorError):
     """A stored document cannot be read: wrong schema number, not JSON, or a field that does not fit."""

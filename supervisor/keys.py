@@ -17,6 +17,7 @@ RESERVED_PLACES = (SUPERVISOR, POOL)
 RESERVED_SUPERVISORS = ("celery",)  # Celery's own keys begin with it
 CHILD_PREFIX = "child/"
 CHECK_PREFIX = "check/"  # what `fsmctl check` claims a no-op for: no worker, and in no index
+SCHEMA = 1  # of all keys together: grows when an older version could not work with what is stored
 INCIDENTS_CAP = 200  # incidents kept of a supervisor
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
 HISTORY_CAP = 5_000  # decisions kept per place for `fsmctl replay` (XADD MAXLEN ~), of at most 8 kB each, mostly of 1
@@ -156,6 +157,11 @@ class Keys:
 def supervisors(namespace: str) -> str:
     """SET of the supervisors' names; written by apply; read by tick, executors, exporter. One member each."""
     return f"{namespace}:supervisors"
+
+
+def schema(namespace: str) -> str:
+    """STRING number: the SCHEMA of who wrote last; written by apply; read by fsmctl when it connects. One."""
+    return f"{namespace}:schema"
 
 
 def nodes(namespace: str) -> str:

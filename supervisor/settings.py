@@ -14,7 +14,8 @@ from supervisor.errors import UsageError
 
 DEFAULT_DATA_DIR = ".fsm"
 URL_FILE = "redis.url"  # in the data folder: where `fsmctl up` writes the address of its private Redis
-_SCHEMES = ("redis", "rediss", "unix", "redis+socket")
+SCHEMES = ("redis", "rediss", "unix", "redis+socket")
+EXPECTED_URL = "redis://HOST:PORT/DB, rediss://… or unix:///PATH"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ def redacted(url: str) -> str:
     return re.sub(r"//.*@", "//…@", url)
 
 
+def wants_details(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the user wants to see where an error of fsmctl comes from."""
+    return bool((os.environ if environ is None else environ).get("FSM_DEBUG"))
+
+
 def is_dumb_terminal(environ: Mapping[str, str] | None = None) -> bool:
     """Tell whether the terminal, if there is one, knows nothing but lines of text."""
     return (os.environ if environ is None else environ).get("TERM", "dumb") in ("dumb", "")
@@ -105,10 +111,8 @@ def _redis_url(env: Mapping[str, str], folder: Path) -> str:
     if not url:
         file = folder / URL_FILE
         return file.read_text().strip() if file.is_file() else ""
-    if urlsplit(url).scheme not in _SCHEMES:
-        raise UsageError(
-            f"FSM_REDIS_URL is {redacted(url)!r}: expected redis://HOST:PORT/DB, rediss://… or unix:///PATH"
-        )
+    if urlsplit(url).scheme not in SCHEMES:
+        raise UsageError(f"FSM_REDIS_URL is {redacted(url)!r}: expected {EXPECTED_URL}")
     return url
 
 

@@ -17,7 +17,7 @@ import redis
 from supervisor import keys as key_names
 from supervisor.circuit import Breaker
 from supervisor.connection import STORE_ERRORS
-from supervisor.errors import BadDocument, Refused
+from supervisor.errors import BadDocument, NewerStore, Refused
 from supervisor.fleet import Fleet
 from supervisor.keys import CHILD_PREFIX, POOL, SUPERVISOR, Keys
 from supervisor.logs import Troubles, logger
@@ -163,6 +163,17 @@ class Store:
             return bool(self.client.ping())
         except STORE_ERRORS:
             return False
+
+    def check_schema(self) -> None:
+        """See that this version understands what is stored. Raises `NewerStore`."""
+        key = key_names.schema(self.namespace)
+        text = self.client.get(key)
+        if text is None or (text.isdecimal() and int(text) <= key_names.SCHEMA):
+            return
+        raise NewerStore(
+            f"the store is of a newer version of fsmctl: {key} is {text!r}, and this one knows up to "
+            f"{key_names.SCHEMA}; install the version that the fleet was applied with"
+        )
 
     def now(self) -> float:
         """Return Redis' time, epoch seconds: the only time that hosts share."""
@@ -319,6 +330,7 @@ class Store:
             _stay_where_they_are(fleets, places)
             now = self.now()
             pipe.multi()
+            pipe.set(key_names.schema(self.namespace), key_names.SCHEMA)
             for fleet in fleets:
                 self._relabel(pipe, fleet, before[fleet.settings.name])
             applied = {fleet.settings.name: self._write_fleet(pipe, fleet, places, now) for fleet in fleets}

@@ -2,6 +2,7 @@
 
 SUMMARIES = {
     "up": "Run everything here, in the foreground.",
+    "watch": "Show the whole fleet on one screen, with keys.",
     "apply": "Make a fleet file the desired state.",
     "diff": "Show what an apply of a fleet file would change.",
     "get": "List workers, children, nodes, actions, circuits, incidents …",
@@ -28,4 +29,6 @@ SUMMARIES = {
     "logs": "Show what a worker's or child's process printed.",
     "exporter": "Serve /metrics, /healthz and /readyz.",
     "collector": "Observe what is placed on a node.",
+    "context": "List the installations of the contexts file.",
+    "completion": "Print what a shell needs to complete fsmctl.",
 }

@@ -19,7 +19,6 @@ from actions.model import Outcome
 from actions.restart_child import RestartChild
 from actions.stop import Stop
 from supervisor.cli import fsmctl
-from supervisor.cli.up import fleet_table
 from supervisor.clock import SystemClock
 from supervisor.errors import NotFound, Refused, StoreUnreachable, TimedOut
 from supervisor.leases import Grant, Leases
@@ -28,7 +27,7 @@ from supervisor.runtime import make_runtime
 from supervisor.store import Store, encode
 from tests.conftest import RedisServer
 from tests.factories import make_child
-from tests.integration.plant import Plant, fleet, grant_of, put, settings, worker
+from tests.integration.plant import Plant, grant_of, put, settings, worker
 from workers.model import Status
 
 Run = Callable[..., Result]
@@ -408,12 +407,6 @@ def test_the_help_of_each_command_has_an_example_and_fits_80_columns(run: Run, c
     text = run(command, "--help").stdout
     assert re.search(rf"Examples?:\n +(FSM_\S+ )?fsmctl {command}", text)
     assert max(len(line) for line in text.splitlines()) <= 80
-
-
-def test_a_document_that_cannot_be_read_is_shown_by_up_and_ends_nothing(plant: Plant) -> None:
-    plant.client.set(plant.keys.circuit, "not JSON")
-    shown = fleet_table(plant.runtime, [fleet(worker("flow-1"))])
-    assert f"document at {plant.keys.circuit} cannot be read" in str(shown.title)
 
 
 def test_a_circuit_is_forced_and_reset_by_its_supervisors_name(plant: Plant, run: Run) -> None:
