@@ -42,7 +42,7 @@ Examples:
   fsmctl check --stage store --stage tick -o json
 
 \b
-Exit codes: 0 all is well, 3 a stage has failed, 5 the store cannot be reached.
+Exit codes: 0 all is well, 3 a stage has failed, 5 no store can be reached.
 """
 
 
@@ -87,7 +87,7 @@ class Checkup:
         known = sorted({name for _, index in session.indexes() for name in index.nodes})
         if node is not None and node not in known:
             raise NotFound(f"no node {node!r}: expected one of {', '.join(known) or 'none'}")
-        self._worlds = dict(session.worlds(node))
+        self._worlds = dict(session.worlds(node=node))
 
     def run(self, stages: Sequence[Examined]) -> Iterator[Result]:
         """Yield the stages as they end."""

@@ -167,7 +167,6 @@ SERVER = {
     "cut clients off": ("CLIENT", "KILL", "TYPE", "normal"),
     "stop all clients": ("CLIENT", "PAUSE", 60000),
     "learn which keys change": ("CLIENT", "TRACKING", "ON", "BCAST"),
-    "load a module": ("MODULE", "LOAD", "/x.so"),
     "read all of INFO": ("INFO",),
     "read what was slow": ("SLOWLOG", "GET"),
     "give itself more": ("ACL", "SETUSER", ATTACKER, "+@all"),
