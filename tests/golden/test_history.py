@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.golden import golden, golden_shape
 from tests.golden.conftest import Run
@@ -15,12 +16,14 @@ COMMANDS = {
     "events": ("events",),
     "events-child": ("events", "--worker", "child/historian"),
     "events-kind": ("events", "--kind", "operator", "--kind", "*.quarantined"),
+    "events-yaml-follow": ("events", "-f", "-o", "yaml"),
     "events-no-kind": ("events", "--kind", "action.end"),
     "events-no-node": ("events", "--node", "edge-11"),
     "actions": ("actions",),
     "actions-wide": ("actions", "-o", "wide"),
     "actions-none": ("actions", "--name", "reconfigure"),
     "incidents": ("incidents",),
+    "incidents-name": ("incidents", "-o", "name"),
     "timeline": ("timeline", "line-1-vib", "--since", "30m"),
     "timeline-worker": ("timeline", "line-1-pressure", "--since", "2m"),
     "timeline-child": ("timeline", "child/historian"),
@@ -42,13 +45,12 @@ def test_each_is_told_in_80_columns(run: Run, name: str) -> None:
     golden(f"history/{name}.txt", text)
 
 
-@pytest.mark.parametrize("command", ["events", "actions", "incidents"])
-def test_each_has_its_keys_as_json(run: Run, command: str) -> None:
-    golden_shape(f"history/{command}.shape.json", run(command, "-o", "json").stdout)
-
-
-def test_a_check_has_its_keys_as_json(run: Run) -> None:
-    golden_shape("history/check.shape.json", run("check", "--quick", "-o", "json").stdout)
+@pytest.mark.parametrize("command", ["events", "actions", "incidents", "check"])
+def test_each_has_its_keys_as_json_and_the_same_as_yaml(run: Run, command: str) -> None:
+    arguments = (command, "--stage", "executors") if command == "check" else (command,)
+    text = run(*arguments, "-o", "json").stdout
+    golden_shape(f"history/{command}.shape.json", text)
+    assert yaml.safe_load(run(*arguments, "-o", "yaml").stdout) == json.loads(text)
 
 
 @pytest.mark.parametrize("name", ["actions", "timeline", "timeline-worker", "check"])
