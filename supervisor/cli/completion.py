@@ -56,6 +56,26 @@ def _targets(store: Store, found: Found) -> list[str]:
     return [*workers, *circuits, *(f"node/{node}" for node in _nodes(store, listed))]
 
 
+def _node_names(store: Store, found: Found) -> list[str]:
+    return [f"node/{node}" for node in _nodes(store, found)]
+
+
+def _scopes(store: Store, found: Found) -> list[str]:
+    listed = list(found)
+    groups = sorted({f"group/{group}" for _, index in listed for group in index.settings.groups})
+    return [*_items(store, listed), "all", *groups, *_node_names(store, listed)]
+
+
+def _actions_and_items(store: Store, found: Found) -> list[str]:
+    listed = list(found)
+    return [*_items(store, listed), *_actions(store, listed)]
+
+
+def _deletable(store: Store, found: Found) -> list[str]:
+    listed = list(found)
+    return [*(f"worker/{item}" for _, index in listed for item, _ in index.workers), *_node_names(store, listed)]
+
+
 # by the metavar that a command gives its argument or option
 _LIVE: dict[str, Callable[[Store, Found], list[str]]] = {
     "ID": _items,
@@ -64,6 +84,11 @@ _LIVE: dict[str, Callable[[Store, Found], list[str]]] = {
     "NODE": _nodes,
     "INCIDENT": _incidents,
     "ACTION": _actions,
+    "ID...": _items,
+    "ID|SCOPE": _scopes,
+    "ACTION|ID": _actions_and_items,
+    "node/NAME": _node_names,
+    "worker/ID|node/NAME": _deletable,
 }
 
 
