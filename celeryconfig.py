@@ -39,7 +39,7 @@ task_reject_on_worker_lost = False  # True would run an action that kills its pr
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = False  # finish; the lease decides what the result is worth
 worker_concurrency = _settings.slots
-worker_enable_remote_control = _settings.remote_control  # Flower asks executors through it; docs/security.md
+worker_enable_remote_control = _settings.remote_control == "on"  # Flower asks executors through it; docs/security.md
 worker_send_task_events = True  # Flower's history: three events for an action, none for a tick (tasks.py)
 worker_consumer = "supervisor.consumer:Consumer"  # sends them in bulk
 task_send_sent_event = False  # one series per publisher process in Flower, and no news

@@ -92,5 +92,6 @@ class Streams:
 
 def _event(stream: Stream, entry_id: str, fields: Mapping[str, str]) -> Event:
     where = {"supervisor": stream.supervisor, "place": stream.place}
-    told = {"event": "unknown", **{name: value for name, value in fields.items() if name not in _ADDED}}
+    told = {name: value for name, value in fields.items() if name not in _ADDED}
+    told.setdefault("event", "unknown")
     return {"id": entry_id, "time": event_order(entry_id)[0] / 1000, **where, **told}

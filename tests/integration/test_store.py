@@ -302,6 +302,7 @@ def test_two_namespaces_on_one_redis_do_not_mix(plant: Plant) -> None:
     assert {key for key in plant.client.keys("other:*") if not key.startswith("other:plant-1:")} == {
         "other:supervisors",
         "other:nodes",
+        "other:schema",
     }
 
 
