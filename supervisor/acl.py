@@ -249,6 +249,9 @@ def _operator(namespace: str, nodes: Iterable[str]) -> User:
     )
 
 
+_BINDING = ["+evalsha", "+sadd", "+srem", "+smembers", "+zadd", "+zrem", "+zrangebyscore", "+exists", "+del"]
+
+
 def _flower(namespace: str) -> User:
     prefix = celery_prefix(namespace)
     return User(
@@ -258,9 +261,14 @@ def _flower(namespace: str) -> User:
             *_CONNECTION,
             *_TRANSACTION,
             *("+subscribe", "+psubscribe", "+unsubscribe", "+punsubscribe", "+publish"),
-            f"&{prefix}/*.celeryev/*",
+            f"&{prefix}/0.celeryev/*",  # of database 0: Redis compares a pattern that is listened to letter by letter
             f"&{prefix}/*.celery.pidbox",
             f"&{prefix}/*.celery.pidbox/*",
+            *("+script|load", "+script|exists"),  # kombu's, for bindings that expire
             str(Selector(["+llen", "+exists"], [f"{prefix}*"])),
+            str(Selector(_BINDING, [f"{prefix}_kombu.binding*"])),
+            str(Selector(["+set", "+get", "+del", "+evalsha"], [f"{prefix}unacked_mutex"])),
+            str(Selector(["+zrange"], [f"{prefix}unacked_index"], "%R~")),  # it looks for what nobody has acknowledged
+            str(Selector(["+brpop", "+del", "+pexpire"], [f"{prefix}*.reply.celery.pidbox", f"{prefix}celeryev.*"])),
         ),
     )

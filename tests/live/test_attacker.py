@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,8 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         made.pieces.start_supervisor()
         made.pieces.start_exporter(made.exporter)
         wait_until(lambda: made.pieces.store.last_tick(NAME), "the first tick", 120)
+        flower = free_port()
+        made.pieces.start("flower", "flower", "--address=127.0.0.1", f"--port={flower}", f"--db={folder / 'flower'}")
         made.pieces.start_node(HOSTILE)
         made.pieces.start_node(OTHER)
         for worker in (MINE, OTHERS, FLOATING):
@@ -70,14 +73,23 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         made.fsmctl(ATTACKER, "check", "--quick", "--node", HOSTILE)
         made.fsmctl("fsmctl-read", "describe", "worker", OTHERS)
         assert "supervisor_up 1" in metrics(made)
+        wait_until(lambda: f"{OTHER}@" in page_of(flower, "/workers?json=1"), "Flower to see a node", 120)
         assert made.denied() == []
         yield made
 
 
+def page_of(port: int, path: str) -> str:
+    """Return what a page of a port of the loopback says; "" while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return str(answer.read().decode())
+    except urllib.error.URLError:
+        return ""
+
+
 def metrics(plant: Secured) -> str:
     """Return what the exporter shows."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{plant.exporter}/metrics", timeout=10) as answer:
-        return str(answer.read().decode())
+    return page_of(plant.exporter, "/metrics")
 
 
 STEAL = {

@@ -52,7 +52,7 @@ def test_a_node_writes_no_wish_and_nothing_of_the_control_loop() -> None:
     assert not any(key.endswith(":*:*") or key == "~fsm:*" for key in writable)
 
 
-@pytest.mark.parametrize("user", ["node-edge-1", "exporter", "flower", "fsmctl-read"])
+@pytest.mark.parametrize("user", ["node-edge-1", "exporter", "fsmctl-read"])
 def test_only_those_who_have_to_bring_scripts_and_nobody_but_the_admin_runs_redis(user: str) -> None:
     words = rules_of(user).split()
     assert "+script|load" not in words
