@@ -7,7 +7,7 @@ Lua script; the rest are plain transactions on keys that have one owner.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -107,6 +107,11 @@ class Index:
     def places_used(self) -> tuple[str, ...]:
         """Return every place that has keys beside the control loop's: the nodes and the pool."""
         return (*self.nodes, POOL)
+
+    def at(self, node: str) -> Index:
+        """Return what is a node's own: all that it takes to judge it, and all that its own user of Redis may read."""
+        places = {item: place for item, place in self.places.items() if place == node}
+        return replace(self, settings=msgspec.structs.replace(self.settings, nodes=(node,)), places=places)
 
     @property
     def floats(self) -> bool:
