@@ -357,9 +357,9 @@ class Store:
     def _tell_apply(self, pipe: Any, applied: Mapping[str, Applied], author: Author) -> None:
         """Queue an event for each supervisor of which something but its settings changes."""
         for name, found in applied.items():
-            numbers = {word: len(items) for word, items in vars(found).items() if word != "unchanged"}
-            if any(numbers.values()):
-                told = {"event": "operator.apply", "by": author.by, "reason": author.reason, **numbers}
+            numbers = {word: str(len(items)) for word, items in vars(found).items() if items and word != "unchanged"}
+            if numbers:
+                told = by_whom({"event": "operator.apply", **numbers}, author.by, author.reason)
                 pipe.xadd(self.keys(name).events(SUPERVISOR), told, maxlen=key_names.EVENTS_CAP, approximate=True)
 
     def _relabel(self, pipe: Any, fleet: Fleet, before: Index | None) -> None:

@@ -322,7 +322,7 @@ def test_set_default_lifts_the_wish_again(plant: Plant, run: Run) -> None:
     ("arguments", "error", "words"),
     [
         (("describe", "worker", "flow-3"), NotFound, "did you mean flow-"),
-        (("events", "--worker", "nothing-like-it"), NotFound, "there are child/broker, flow-1, flow-2"),
+        (("events", "--worker", "nothing-like-it"), NotFound, "there are flow-1, flow-2"),
         (("pause", "flow-9"), NotFound, "no worker or child 'flow-9'; did you mean flow-"),
         (("resume", "flow-9"), NotFound, "no worker or child 'flow-9'"),
         (("cancel", "child/brokr"), NotFound, "did you mean child/broker?"),
@@ -348,7 +348,8 @@ def test_what_is_unknown_or_late_is_one_sentence(
     [
         ("get", "flows"),
         ("set", "flow-1", "up"),
-        ("wait", "flow-1", "--for", "state=running"),
+        ("wait", "--for", "state=running"),
+        ("wait", "flow-1", "--all", "--for", "state=running"),
         ("wait", "worker/flow-1", "--for", "colour=red"),
         ("wait", "worker/flow-1", "--for", "state=running", "--timeout", "soon"),
         ("describe", "worker", "child/broker"),
