@@ -92,6 +92,12 @@ class Times:
             return lease
         return msgspec.structs.replace(lease, ended_at=self.past(lease.ended_at))
 
+    def of_control(self, control: Control) -> Control:
+        """Return an operator's word without a restart that was asked for before: whether it was made may be lost."""
+        if not control.restart_at or self.data_since < control.restart_at <= self.now + CLOCK_STEP:
+            return control
+        return msgspec.structs.replace(control, restart_at=0.0)
+
     def of_status(self, status: Status) -> Status:
         """Return a status whose times are not ahead of now."""
         if max(status.since, status.died_at, *status.failed_at) <= self.now:
@@ -189,7 +195,8 @@ def _load_children(
             verdict = _verdict_on(runtime.store, spec.name, times.now)
         else:
             verdict = _verdict(spec, seen, place in away, lease and times.of_lease(lease), times)
-        children.append(Child(spec, place, index.generations.get(item, 0), seen, lease, verdict, control))
+        generation = index.generations.get(item, 0)
+        children.append(Child(spec, place, generation, seen, lease, verdict, times.of_control(control)))
     return children, unreadable
 
 
@@ -268,7 +275,7 @@ def _subject(
         status=times.of_status(status),
         metadata=metadata(observed.collected_at if observed else None, times.now, breaker),
         failures=lease.failures if lease else 0,
-        control=control,
+        control=times.of_control(control),
     )
     return Subject(item, place, generation, lease, snapshot, kind.derive, kind.machine.phases)
 

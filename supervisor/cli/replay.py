@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from supervisor.admission import SkipReason
-from supervisor.cli.acts import DurationType
+from supervisor.cli.duration import DurationType
 from supervisor.cli.output import output_option, print_json, table
 from supervisor.cli.session import Session, item_of, with_session
 from supervisor.errors import Refused
