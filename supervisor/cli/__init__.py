@@ -20,6 +20,7 @@ _COMMANDS = {
     "replay": "supervisor.cli.replay",
     "events": "supervisor.cli.events",
     "actions": "supervisor.cli.actions",
+    "timeline": "supervisor.cli.timeline",
     "incidents": "supervisor.cli.incidents",
     "set": "supervisor.cli.set",
     "pause": "supervisor.cli.pause",
