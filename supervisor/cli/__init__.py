@@ -140,7 +140,8 @@ def fsmctl(context: click.Context, data_dir: str | None, supervisor: str | None,
     from supervisor.cli.context import enter
 
     entered = enter(chosen, data_dir, context.invoked_subcommand or "")
-    context.obj = {"data_dir": data_dir, "supervisor": supervisor or (entered.supervisor if entered else None)}
+    only = supervisor or (entered.supervisor if entered else None)
+    context.obj = {"data_dir": data_dir, "supervisor": only, "context": entered}
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from supervisor.checkup import (
     tick_of,
 )
 from supervisor.cli.duration import DurationType
-from supervisor.cli.output import print_json
+from supervisor.cli.output import print_data
 from supervisor.cli.session import Session
 from supervisor.connection import STORE_ERRORS, words_for
 from supervisor.dispatch import Message, Publish, PublishFailed, claim_check
@@ -211,7 +211,7 @@ def _stages(chosen: Sequence[str], quick: bool, node: str | None) -> list[Examin
 )
 @click.option("--quick", is_flag=True, help="All but the no-op: nothing is written.")
 @click.option("--timeout", type=DurationType(), default="5s", show_default=True, help="What a no-op may take.")
-@click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.option("-o", "--output", type=click.Choice(("table", "json", "yaml")), default="table", help="How to print it.")
 @click.pass_context
 def command(
     context: click.Context, node: str | None, chosen: tuple[str, ...], quick: bool, timeout: Duration, output: str
@@ -233,11 +233,11 @@ def command(
         results = []
         for result in Checkup(session, node, float(timeout)).run(stages):
             results.append(result)
-            if output != "json":
+            if output == "table":
                 _print([result], output)
     except STORE_ERRORS as error:
         raise StoreUnreachable(words_for(error, session.settings.shown_url)) from None
-    if output == "json":
+    if output != "table":
         _print(results, output)
     failed = [result.stage.value for result in results if not result.ok]
     if failed:
@@ -245,8 +245,8 @@ def command(
 
 
 def _print(results: Sequence[Result], output: str) -> None:
-    if output == "json":
-        print_json([result.plain() for result in results])
-    else:
+    if output == "table":
         for result in results:
             click.echo(result.line())
+    else:
+        print_data(output, [result.plain() for result in results])
