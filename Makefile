@@ -67,15 +67,17 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs and dashb
 	$(BIN)/python compose/grafana/dashboards/build.py --check
 	$(BIN)/python -m tests.diagrams --check
 	$(BIN)/python -m tests.observability --check
+	$(BIN)/python -m tests.security --check
 	$(BIN)/python -m tests.commands --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-diagrams: $(VENV)/.dev ## Write docs/state-machines.md and the tables of docs/observability.md
+diagrams: $(VENV)/.dev ## Write docs/state-machines.md and the tables of docs/observability.md and security.md
 	$(BIN)/python -m tests.diagrams
 	$(BIN)/python -m tests.observability
+	$(BIN)/python -m tests.security
 
 commands: $(VENV)/.dev ## Write the commands' part of docs/cli.md from the code
 	$(BIN)/python -m tests.commands

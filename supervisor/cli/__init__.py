@@ -35,6 +35,7 @@ _COMMANDS = {
     "check": "supervisor.cli.check",
     "wait": "supervisor.cli.wait",
     "logs": "supervisor.cli.logs",
+    "acl": "supervisor.cli.acl",
     "exporter": "supervisor.cli.exporter",
     "collector": "supervisor.cli.collector",
     "context": "supervisor.cli.context",
