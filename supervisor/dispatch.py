@@ -75,7 +75,8 @@ class Circuit:
 class Message:
     """An action on its way to an executor. It names what to run and under which lease; commands never travel.
 
-    `reason` is for people who look at the message, as in Flower; `traceparent` names the tick's span, if traced.
+    `issued` and `expires` are when it was claimed and until when it may be begun, by Redis' clock. `reason` is for
+    people who look at the message, as in Flower; `traceparent` names the tick's span, if traced.
     """
 
     supervisor: str
@@ -87,6 +88,8 @@ class Message:
     params: dict[str, object]
     timeout: float
     queue: str
+    issued: float = 0.0
+    expires: float = 0.0
     reason: str = ""
     traceparent: str = ""
 
@@ -124,13 +127,14 @@ def apply(
         answer = _apply_batch(store, supervisor, tick_id, circuit, part, trace_id_of(traceparent))
         if answer[0] != "applied":
             return Applied(done.messages, {**done.refused, **{item.id: answer[0] for item in part}}, late=True)
-        for item, token in zip(part, answer[1:], strict=True):
+        now = float(answer[1])
+        for item, token in zip(part, answer[2:], strict=True):
             if item.claim is None:
                 continue
             if token.startswith("refused:"):
                 done.refused[item.id] = token
             else:
-                done.messages.append(_message(supervisor, item, item.claim, token, traceparent))
+                done.messages.append(_message(supervisor, item, item.claim, (token, now), traceparent))
         generation = circuit.breaker.generation if circuit.breaker else circuit.generation
         circuit = Circuit(generation)
     return done
@@ -195,8 +199,10 @@ def _item(item: Item, trace_id: str) -> dict[str, object]:
     return plain
 
 
-def _message(supervisor: str, item: Item, claim: Claim, token: str, traceparent: str) -> Message:
+def _message(supervisor: str, item: Item, claim: Claim, granted: tuple[str, float], traceparent: str) -> Message:
+    """Return the message of a claim that was `granted`: under which token, and when."""
     action = claim.action
+    token, now = granted
     return Message(
         supervisor=supervisor,
         place=item.place,
@@ -207,6 +213,8 @@ def _message(supervisor: str, item: Item, claim: Claim, token: str, traceparent:
         params=params_of(action),
         timeout=action.timeout,
         queue=queue_of(POOL if action.runs_on == "pool" else item.place),
+        issued=now,
+        expires=now + QUEUED_TTL,
         reason=claim.reason,
         traceparent=traceparent,
     )

@@ -15,6 +15,9 @@ POOL = "pool"  # the place of floating workers
 RESERVED_PLACES = (SUPERVISOR, POOL)
 RESERVED_SUPERVISORS = ("celery",)  # Celery's own keys begin with it
 CHILD_PREFIX = "child/"
+SUPERVISOR_QUEUE = "supervisor"  # of tick requests
+TICK = "supervisor.tick"  # Celery's name of a tick request
+EXECUTE = "supervisor.execute"  # Celery's name of an action
 INCIDENTS_CAP = 200  # incidents kept of a supervisor
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
 ASKS_CAP = 1_000  # observations asked for and not yet made, per place (LTRIM)
@@ -115,6 +118,10 @@ class Keys:
     def rejected(self, place: str) -> str:
         """STRING of JSON: the last reading that was not believed, and why; written by observe.lua. One per place."""
         return self._key(place, "rejected")
+
+    def refused(self, place: str, process: str) -> str:
+        """STRING number of the last batch of refused messages that an executor has counted; by it. TTL 1 h."""
+        return self._key(place, "refused", process)
 
     def wake(self, place: str) -> str:
         """STRING "1": something changed; set by end, reap, set, apply, collector; deleted by the gate. TTL 60 s."""

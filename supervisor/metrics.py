@@ -12,6 +12,7 @@ from typing import get_args
 import actions.registry
 from supervisor.admission import SkipReason
 from supervisor.circuit import State
+from supervisor.envelope import Reason
 from supervisor.model import WorkerLabel
 
 REFUSALS = ("hold_off", "full", "in_progress", "token", "generation", "circuit")  # of apply.lua
@@ -100,6 +101,12 @@ COUNTERS = (
     Counter("supervisor_actions_enqueued_total", "Total actions enqueued", ("worker_id", "action_type")),
     Counter("supervisor_actions_completed_total", "Total actions completed", ("worker_id", "action_type", "status")),
     Counter("supervisor_actions_discarded_total", "Executions refused at the lease", ("reason",), DISCARDS),
+    Counter(
+        "supervisor_messages_refused_total",
+        "Messages that executors did not run, as they are not what a supervisor has sealed for them",
+        ("reason",),
+        tuple(reason.value for reason in Reason),
+    ),
     Counter("supervisor_claims_refused_total", "Claims refused because something had moved", ("reason",), REFUSALS),
     Counter(
         "supervisor_skips_total",

@@ -25,6 +25,7 @@ NAMES = (
     "touch",
     "force",
     "restore",
+    "refuse",
 )
 
 

@@ -29,6 +29,8 @@ class Settings:
     slots: int
     drain_timeout: float
     traces: str = "off"
+    signing_key: Path | None = None
+    verify_keys: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> Settings:
@@ -47,6 +49,8 @@ class Settings:
             slots=_whole(env, "FSM_SLOTS", 5, 1, 256),
             drain_timeout=_number(env, "FSM_DRAIN_TIMEOUT", 5.0, 0.0, 600.0),
             traces=_one_of(env, "FSM_TRACES", ("off", "otlp")),
+            signing_key=_file(env, "FSM_SIGNING_KEY"),
+            verify_keys=_file(env, "FSM_VERIFY_KEYS"),
         )
 
     @property
@@ -65,6 +69,8 @@ class Settings:
             "FSM_SLOTS": str(self.slots),
             "FSM_DRAIN_TIMEOUT": str(self.drain_timeout),
             "FSM_TRACES": self.traces,
+            "FSM_SIGNING_KEY": str(self.signing_key or ""),
+            "FSM_VERIFY_KEYS": str(self.verify_keys or ""),
         }
 
 
@@ -89,6 +95,11 @@ def _redis_url(env: Mapping[str, str], folder: Path) -> str:
             f"FSM_REDIS_URL is {redacted(url)!r}: expected redis://HOST:PORT/DB, rediss://… or unix:///PATH"
         )
     return url
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    """Return the path of a file, None when none is named; who needs it reads it, and says what is wrong with it."""
+    return Path(env[name]).resolve() if env.get(name) else None
 
 
 def _matching(env: Mapping[str, str], name: str, default: str, pattern: str, expected: str) -> str:

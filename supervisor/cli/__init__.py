@@ -23,6 +23,7 @@ _COMMANDS = {
     "logs": "supervisor.cli.logs",
     "exporter": "supervisor.cli.exporter",
     "collector": "supervisor.cli.collector",
+    "keys": "supervisor.cli.keys",
 }
 _EPILOG = """\b
 Examples:
