@@ -41,6 +41,15 @@ def conditions(subject: Subject, settings: SupervisorSettings, now: float) -> tu
     return (*_held(snapshot, now), *stuck(subject.lease, now), *_seen(subject, snapshot, now))
 
 
+def standing(subject: Subject, settings: SupervisorSettings, now: float) -> tuple[Condition, ...]:
+    """Return those of the conditions that can be told without the worker's type: paused, quarantined, stuck, at fault.
+
+    A list of ten thousand workers shows no others.
+    """
+    snapshot = remembered(subject, settings, now)
+    return () if snapshot is None else (*_held(snapshot, now), *stuck(subject.lease, now))
+
+
 def stuck(lease: Lease | None, now: float) -> Iterator[Condition]:
     """Yield that an action runs for far longer than it was given, if it does; also of a child's."""
     if lease is not None and lease.begun_at is not None and lease.is_stuck(now):

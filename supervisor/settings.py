@@ -79,6 +79,11 @@ def redacted(url: str) -> str:
     return re.sub(r"//.*@", "//…@", url)
 
 
+def is_dumb_terminal(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the terminal, if there is one, knows nothing but lines of text."""
+    return (os.environ if environ is None else environ).get("TERM", "dumb") in ("dumb", "")
+
+
 def has_own_redis(environ: Mapping[str, str] | None = None) -> bool:
     """Tell whether the user named a Redis, so that `fsmctl up` starts none."""
     return bool((os.environ if environ is None else environ).get("FSM_REDIS_URL"))

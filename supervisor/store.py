@@ -564,6 +564,13 @@ class Store:
         found = self.client.blpop(list(names), timeout=timeout)
         return None if found is None else (names[found[0]], found[1])
 
+    def queue_lengths(self, queues: Sequence[str]) -> dict[str, int]:
+        """Return how many messages wait in Celery's queues, by name; what executors have fetched is not there."""
+        pipe = self.client.pipeline(transaction=False)
+        for queue in queues:
+            pipe.llen(key_names.celery_prefix(self.namespace) + queue)
+        return dict(zip(queues, pipe.execute(), strict=True))
+
     # -- history ------------------------------------------------------------------------------------------------------
 
     def events(

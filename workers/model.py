@@ -15,6 +15,7 @@ from actions.model import Action
 
 DesiredState = Literal["running", "stopped"]
 STALE_AFTER = 10.0  # seconds: an observation this old carries no action but a stop (SPEC 4.4)
+KNOWN_LABELS = ("type", "node", "group", "supervisor")  # every worker has these, with what its documents say
 UNKNOWN_AFTER = 20.0  # seconds: an observation this old makes the phase unknown (SPEC 4.4)
 
 
@@ -51,7 +52,8 @@ class Desired(Document, frozen=True, kw_only=True):
 
     `config_id` is a digest of `config`: an incarnation that runs another one is outdated. `removed` means that the
     worker left the fleet file: it is stopped, then forgotten. `moves_to` names the place that it is to have instead of
-    this one: it is stopped here first. `group` is whose budget its actions count against.
+    this one: it is stopped here first. `group` is whose budget its actions count against. `labels` are for people, to
+    choose by.
     """
 
     state: DesiredState
@@ -61,6 +63,7 @@ class Desired(Document, frozen=True, kw_only=True):
     removed: bool = False
     moves_to: str = ""
     group: str = ""
+    labels: dict[str, str] = {}
 
 
 class Override(Document, frozen=True, kw_only=True):

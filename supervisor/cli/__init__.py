@@ -27,14 +27,15 @@ _COMMANDS = {
 }
 _EPILOG = """\b
 Examples:
-  fsmctl up --fleet compose/demo/fleet.toml   run everything here, in the foreground
-  fsmctl get workers                          what runs, where, and in what state
-  fsmctl describe worker line-1-temperature   one worker in full
-  fsmctl set line-1-temperature stopped       the operator's wish; `default` lifts it
-  fsmctl events -f                            what happens, as it happens
+  fsmctl up --fleet compose/demo/fleet.toml  run everything here
+  fsmctl get workers                         what runs, where, in what state
+  fsmctl describe worker/line-1-temperature  one worker in full
+  fsmctl set line-1-temperature stopped      the operator's wish
+  fsmctl events -f                           what happens, as it happens
 
 \b
-Exit codes: 0 ok, 1 error, 2 usage, 3 unhealthy, 4 not found, 5 store unreachable, 6 timed out, 7 refused.
+Exit codes: 0 ok, 1 error, 2 usage, 3 unhealthy, 4 not found,
+  5 store unreachable, 6 timed out, 7 refused.
 """
 
 
@@ -51,6 +52,18 @@ class _Lazy(click.Group):
             return None
         command: click.Command = importlib.import_module(_COMMANDS[name]).command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with their summaries; a command without one is asked itself."""
+        from supervisor.cli.summaries import SUMMARIES
+
+        lines = [(name, SUMMARIES.get(name) or self._short_help(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(lines)
+
+    def _short_help(self, ctx: click.Context, name: str) -> str:
+        command = self.get_command(ctx, name)
+        return "" if command is None else command.get_short_help_str()
 
 
 @click.group(

@@ -63,9 +63,9 @@ def run(redis_server: RedisServer, tmp_path: Path) -> Run:
 
 def test_get_workers_is_a_table_that_fits_80_columns(plant: Plant, run: Run) -> None:
     assert run("get", "workers").stdout == (
-        "ID      TYPE     NODE    DESIRED  STATE    SEEN  PID  ACTION\n"
-        "flow-1  process  edge-1  running  stopped  0s    42   -\n"
-        "flow-2  process  edge-1  stopped  stopped  -     -    -\n"
+        "ID      NODE    DESIRED  STATE    FOR  SEEN  ACTION\n"
+        "flow-1  edge-1  running  stopped  0s   0s    -\n"
+        "flow-2  edge-1  stopped  stopped  0s   -     -\n"
     )
 
 
@@ -82,9 +82,7 @@ def test_a_worker_that_moves_is_shown_as_moving_with_where_to(plant: Plant, run:
         """
     )
     assert run("apply", "-f", str(file)).stdout == ("changed    flow-2\nmoving     flow-1\nremoved    child/broker\n")
-    assert run("get", "workers").stdout.splitlines()[1] == (
-        "flow-1  process  edge-1  running  stopped  0s    42   moving"
-    )
+    assert run("get", "workers").stdout.splitlines()[1] == "flow-1  edge-1  running  stopped  0s   0s    moving"
     heading, shown, _ = run("get", "workers", "-o", "wide").stdout.splitlines()
     assert shown[heading.index("MOVES_TO") :].split()[0] == "edge-2"
     assert [row["moves_to"] for row in rows_of(run)] == ["edge-2", None]
@@ -115,6 +113,8 @@ def test_get_workers_as_json_says_what_the_next_tick_will_do(plant: Plant, run: 
         "id": "flow-1",
         "type": "process",
         "node": "edge-1",
+        "group": None,
+        "labels": {},
         "desired": "running",
         "state": "stopped",
         "phase": "stopped",
@@ -175,9 +175,7 @@ def test_a_paused_worker_is_left_alone_until_it_is_resumed_and_both_say_who_did_
     (flow, _) = rows_of(run)
     assert [(one["type"], one["reason"]) for one in flow["conditions"]] == [("paused", f"by {ME}")]
     assert flow["skip"] == {"reason": "paused", "detail": f"by {ME} 0s ago"}
-    assert run("get", "workers").stdout.splitlines()[1] == (
-        "flow-1  process  edge-1  running  stopped  0s    42   paused"
-    )
+    assert run("get", "workers").stdout.splitlines()[1] == "flow-1  edge-1  running  stopped  0s   0s    paused"
     told = last_event(run, "flow-1")
     assert (told["event"], told["by"]) == ("operator.pause", ME)
     assert plant.client.get(plant.keys.wake("supervisor")) == "1"
@@ -259,9 +257,9 @@ def test_a_quarantine_and_a_stuck_action_are_shown_where_people_look(plant: Plan
     put(plant, plant.keys.lease("edge-1", "child/broker"), msgspec.structs.replace(long, timeout=40.0))
 
     assert run("get", "workers").stdout == (
-        "ID      TYPE     NODE    DESIRED  STATE    SEEN  PID  ACTION\n"
-        "flow-1  process  edge-1  running  failed   0s    42   quarantined\n"
-        "flow-2  process  edge-1  stopped  stopped  -     -    stop, stuck\n"
+        "ID      NODE    DESIRED  STATE    FOR  SEEN  ACTION\n"
+        "flow-1  edge-1  running  failed   0s   0s    quarantined\n"
+        "flow-2  edge-1  stopped  stopped  0s   -     stop, stuck\n"
     )
     wide = run("get", "workers", "-o", "wide").stdout.splitlines()
     assert ("CONDITION" in wide[0], " quarantined  " in wide[1], " stuck,unknown  " in wide[2]) == (True, True, True)
