@@ -35,10 +35,12 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # celery
         return guarded
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Drop a message that cannot be unpacked; Celery says so."""
-        if self._guard is not None:
+        """Drop a message that cannot be unpacked. Celery would print all of it."""
+        if self._guard is None:
+            super().on_decode_error(message, exc)
+        else:
             self._guard.unreadable(exc)
-        super().on_decode_error(message, exc)
+            message.ack_log_error(log, self.connection_errors)
 
     @property
     def _guard(self) -> Guard | None:

@@ -34,11 +34,15 @@ EXECUTOR = ("worker", "--without-gossip", "--without-mingle")
 
 @dataclass
 class Pieces:
-    """Processes by name, all of one namespace; `output` of each lies beside its data."""
+    """Processes by name, all of one namespace; `output` of each lies beside its data.
+
+    `environ` is added to what all are given, `own` to what the piece of that name is.
+    """
 
     folder: Path
     url: str
     environ: dict[str, str] = field(default_factory=dict)
+    own: dict[str, dict[str, str]] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def settings(self) -> Settings:
@@ -76,7 +80,7 @@ class Pieces:
                 [sys.executable, *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environ(),
+                env={**self._environ(), **self.own.get(name, {})},
                 cwd=self.folder,
                 start_new_session=True,
             )
@@ -94,7 +98,7 @@ class Pieces:
     def start_node(self, node: str = "edge-1", slots: int = 2, known_to: str = NAME) -> subprocess.Popen[bytes]:
         """Start a node's executor and wait until a supervisor knows that the node lives."""
         process = self.start(node, *EXECUTOR, "-Q", f"actions,actions.{node}", "-n", f"{node}@%h", "-c", str(slots))
-        wait_until(lambda: self._is_ready(node, known_to), f"{node} to be ready: {self.said(node)}", 30)
+        wait_until(lambda: self._is_ready(node, known_to), f"{node} to be ready: {self.said(node)}", 60)
         return process
 
     def _is_ready(self, node: str, supervisor: str) -> bool:
