@@ -17,6 +17,7 @@ from supervisor.envelope import Order, Seal, params_hash, seal
 from supervisor.keyring import KeyFile, read_signing_key
 from supervisor.model import HARD_KILL_AFTER
 from supervisor.settings import Settings
+from supervisor.transport import careful
 
 PUBLISH_ERRORS: tuple[type[Exception], ...] = (kombu.exceptions.KombuError, *STORE_ERRORS)
 _RETRY_EVERY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2.0}  # seconds between tries to connect
@@ -26,7 +27,15 @@ _PUBLISHING = {"socket_timeout": 1.2, "socket_connect_timeout": 1.2, "max_retrie
 
 
 class BrokerConnection(Connection):
-    """A connection that is tried again every 2 s at most; kombu's own pauses grow to 30 s, and Celery keeps them."""
+    """A connection that is tried again every 2 s at most; kombu's own pauses grow to 30 s, and Celery keeps them.
+
+    Nothing that lies in a queue can end who takes it.
+    """
+
+    def get_transport_cls(self) -> Any:
+        """Return the transport to Redis."""
+        transport = super().get_transport_cls()  # type: ignore[no-untyped-call]  # kombu
+        return careful(transport) if transport.driver_type == "redis" else transport
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Connect, whatever it takes, or as often as the caller says."""
