@@ -43,10 +43,12 @@ def connect(settings: Settings, patient: bool = True) -> redis.Redis:
 
 
 def trouble_with(error: Exception) -> str:
-    """Return what an error of Redis means: "full" (its memory), "disk" (it cannot write its log), or "away".
+    """Return what an error of Redis means: "full" (its memory), "disk" (it cannot write its log), "denied", or "away".
 
     In the first two it answers what only reads. The client's texts come with and without Redis' error code.
     """
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+        return "denied"
     text = str(error)
     if "command not allowed when used memory" in text:
         return "full"
@@ -60,6 +62,8 @@ def words_for(error: Exception, shown_url: str) -> str:
         "belong there; what runs goes on, but nothing new is begun meanwhile (docs/runbooks.md#redis-is-full)",
         "disk": f"cannot write its log to disk and takes nothing: {error}. Make room on its disk, or see why it fails "
         "(docs/runbooks.md#redis-cannot-write-to-its-disk)",
+        "denied": f"refuses us: {str(error).partition(',')[0].rstrip('.')}. Check user and password in FSM_REDIS_URL, "
+        "or in the context's password_file, and what that user may do",
         "away": f"does not answer: {error}",
     }
     return f"Redis at {shown_url} {what[trouble_with(error)]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from supervisor.errors import UsageError
 
 DEFAULT_DATA_DIR = ".fsm"
 URL_FILE = "redis.url"  # in the data folder: where `fsmctl up` writes the address of its private Redis
-_SCHEMES = ("redis", "rediss", "unix", "redis+socket")
+SCHEMES = ("redis", "rediss", "unix", "redis+socket")
+EXPECTED_URL = "redis://HOST:PORT/DB, rediss://… or unix:///PATH"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,21 @@ class Settings:
             verify_keys=_file(env, "FSM_VERIFY_KEYS"),
         )
 
+    @classmethod
+    def origins(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> dict[str, str]:
+        """Return where each setting comes from: an option, a variable of the environment, a file or the default."""
+        env = os.environ if environ is None else environ
+        names = {field.name: f"FSM_{field.name.upper()}" for field in dataclasses.fields(cls)}
+        found = {
+            name: f"environment, {variable}" if env.get(variable) else "default" for name, variable in names.items()
+        }
+        if data_dir:
+            found["data_dir"] = "option --data-dir"
+        file = Path(data_dir or env.get("FSM_DATA_DIR") or DEFAULT_DATA_DIR).resolve() / URL_FILE
+        if not env.get("FSM_REDIS_URL"):
+            found["redis_url"] = f"file {file}" if file.is_file() else "nothing: no `fsmctl up` runs in the data folder"
+        return found
+
     @property
     def shown_url(self) -> str:
         """Return the Redis URL without its password."""
@@ -79,6 +96,11 @@ def redacted(url: str) -> str:
     return re.sub(r"//.*@", "//…@", url)
 
 
+def wants_details(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the user wants to see where an error of fsmctl comes from."""
+    return bool((os.environ if environ is None else environ).get("FSM_DEBUG"))
+
+
 def is_dumb_terminal(environ: Mapping[str, str] | None = None) -> bool:
     """Tell whether the terminal, if there is one, knows nothing but lines of text."""
     return (os.environ if environ is None else environ).get("TERM", "dumb") in ("dumb", "")
@@ -95,10 +117,8 @@ def _redis_url(env: Mapping[str, str], folder: Path) -> str:
     if not url:
         file = folder / URL_FILE
         return file.read_text().strip() if file.is_file() else ""
-    if urlsplit(url).scheme not in _SCHEMES:
-        raise UsageError(
-            f"FSM_REDIS_URL is {redacted(url)!r}: expected redis://HOST:PORT/DB, rediss://… or unix:///PATH"
-        )
+    if urlsplit(url).scheme not in SCHEMES:
+        raise UsageError(f"FSM_REDIS_URL is {redacted(url)!r}: expected {EXPECTED_URL}")
     return url
 
 

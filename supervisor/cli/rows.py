@@ -9,7 +9,7 @@ import msgspec
 
 from supervisor.breaker import recovery_status
 from supervisor.conditions import Condition, ConditionType, conditions, standing, stuck
-from supervisor.model import CLOCK_SKEW, Incident, Lease, Stage, SupervisorSettings
+from supervisor.model import CLOCK_SKEW, Incident, Lease, NodeDocument, Stage, SupervisorSettings
 from supervisor.plan import Subject, derived, make_plan, phase_of, remembered
 from supervisor.rendezvous import is_away
 from supervisor.runbooks import runbook_of
@@ -198,7 +198,7 @@ def node_row(supervisor: str, place: str, world: World) -> dict[str, Any]:
     collector_age = world.now - collector.at if collector else None
     return {
         "name": place,
-        "status": "away" if away else "ready",
+        "status": "away" if away else _drained(place, node, world) or "ready",
         "host": node.host if node else None,
         "executor": node.executor if node else None,
         "slots": node.slots if node else None,
@@ -211,6 +211,13 @@ def node_row(supervisor: str, place: str, world: World) -> dict[str, Any]:
         "collector_age": ago(collector_age),
         "clock_skew": _shown_skew(world.clock_skew(place)),
     }
+
+
+def _drained(place: str, node: NodeDocument | None, world: World) -> str:
+    """Return how far the drain of a node that lives has got: it takes no floating work; "" for none."""
+    if place not in world.drained:
+        return ""
+    return "drained" if node is not None and node.drained else "draining"
 
 
 def _shown_skew(seconds: float | None) -> str:

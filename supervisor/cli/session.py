@@ -32,6 +32,7 @@ class Session:
         configure_later(self.settings.log_format, self.settings.log_level)
         self.runtime: Runtime = make_runtime(self.settings)
         check_server(self.runtime.store.client, self.settings)
+        self.runtime.store.check_schema()
         self._only = supervisor
 
     def indexes(self) -> Iterator[tuple[str, Index]]:

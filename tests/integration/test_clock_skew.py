@@ -153,7 +153,8 @@ def test_sealed_messages_expire_by_redis_time(
     clock.ahead = ahead
     make_keys(tmp_path / "keys")
     guard = guard_of(tmp_path / "keys", clock)
-    attendant = NodeAttendant(runtime, NODE, "edge-1@h1", 2, lambda: [], queue.SimpleQueue(), lambda: False, guard)
+    attendant = NodeAttendant(runtime, NODE, "edge-1@h1", 2, lambda: [], queue.SimpleQueue(), lambda: False)
+    attendant.guard = guard
     attendant.begin()
     now = runtime.store.now()
     raws = Wire().publish(tmp_path / "keys", message(now, 30.0), message(now, 1.0), message(now, -2.0))

@@ -16,6 +16,8 @@ from supervisor.connection import trouble_with
         (redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), "full"),  # as redis-py has it
         (redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), "disk"),
         (redis.ConnectionError("Connection refused"), "away"),
+        (redis.AuthenticationError("invalid username-password pair or user is disabled."), "denied"),
+        (redis.exceptions.NoPermissionError("this user has no permissions to run the 'info' command"), "denied"),
         (ConnectionResetError("reset"), "away"),
     ],
 )
