@@ -40,6 +40,7 @@ _COMMANDS = {
     "collector": "supervisor.cli.collector",
     "context": "supervisor.cli.context",
     "completion": "supervisor.cli.completion",
+    "keys": "supervisor.cli.keys",
 }
 _EPILOG = """\b
 Examples:
