@@ -10,7 +10,7 @@ from typing import Any
 import kombu.exceptions
 from kombu.connection import Connection
 
-from supervisor.connection import STORE_ERRORS
+from supervisor.connection import STORE_ERRORS, once
 from supervisor.dispatch import BATCH, Message, PublishFailed
 from supervisor.model import HARD_KILL_AFTER
 
@@ -23,6 +23,14 @@ _PUBLISHING = {"socket_timeout": 1.2, "socket_connect_timeout": 1.2, "max_retrie
 
 class BrokerConnection(Connection):
     """A connection that is tried again every 2 s at most; kombu's own pauses grow to 30 s, and Celery keeps them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Connect later; each sentinel, if there are any, is asked once."""
+        options = kwargs.get("transport_options") or {}
+        if asking := options.get("sentinel_kwargs"):
+            # here and not in celeryconfig.py, from which Flower makes clients of its own, of another kind
+            kwargs["transport_options"] = {**options, "sentinel_kwargs": {**asking, "retry": once()}}
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]  # kombu
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Connect, whatever it takes, or as often as the caller says."""

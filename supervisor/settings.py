@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from supervisor.address import Access, check_url, read_access, redacted
 from supervisor.errors import UsageError
 
 DEFAULT_DATA_DIR = ".fsm"
 URL_FILE = "redis.url"  # in the data folder: where `fsmctl up` writes the address of its private Redis
-_SCHEMES = ("redis", "rediss", "unix", "redis+socket")
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,16 @@ class Settings:
     slots: int
     drain_timeout: float
     traces: str = "off"
+    access: Access = field(default_factory=Access)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> Settings:
         """Read `FSM_…`. Raises `UsageError` naming the variable, the value seen and what was expected."""
         env = os.environ if environ is None else environ
         folder = Path(data_dir or env.get("FSM_DATA_DIR") or DEFAULT_DATA_DIR).resolve()
+        url = _redis_url(env, folder)
         return cls(
-            redis_url=_redis_url(env, folder),
+            redis_url=url,
             namespace=_matching(
                 env, "FSM_NAMESPACE", "fsm", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "letters, digits, - _ ."
             ),
@@ -47,6 +48,7 @@ class Settings:
             slots=_whole(env, "FSM_SLOTS", 5, 1, 256),
             drain_timeout=_number(env, "FSM_DRAIN_TIMEOUT", 5.0, 0.0, 600.0),
             traces=_one_of(env, "FSM_TRACES", ("off", "otlp")),
+            access=read_access(env, url),
         )
 
     @property
@@ -65,12 +67,8 @@ class Settings:
             "FSM_SLOTS": str(self.slots),
             "FSM_DRAIN_TIMEOUT": str(self.drain_timeout),
             "FSM_TRACES": self.traces,
+            **self.access.environment(),
         }
-
-
-def redacted(url: str) -> str:
-    """Return a URL without what stands before its host: it may be a password."""
-    return re.sub(r"//.*@", "//…@", url)
 
 
 def has_own_redis(environ: Mapping[str, str] | None = None) -> bool:
@@ -84,10 +82,7 @@ def _redis_url(env: Mapping[str, str], folder: Path) -> str:
     if not url:
         file = folder / URL_FILE
         return file.read_text().strip() if file.is_file() else ""
-    if urlsplit(url).scheme not in _SCHEMES:
-        raise UsageError(
-            f"FSM_REDIS_URL is {redacted(url)!r}: expected redis://HOST:PORT/DB, rediss://… or unix:///PATH"
-        )
+    check_url("FSM_REDIS_URL", url)
     return url
 
 
