@@ -103,7 +103,7 @@ _REMEDIES = {
     "CERTIFICATE_VERIFY_FAILED": "Its certificate was not signed by FSM_REDIS_CA, or is not for this name: expected "
     "the CA that signed it, and the host as the certificate names it",
     "CERTIFICATE_REQUIRED": "It wants a certificate of ours: set FSM_REDIS_CERT and FSM_REDIS_KEY",
-    "UNKNOWN_CA": "It does not know who signed FSM_REDIS_CERT: expected one that its tls-ca-cert-file signed",
+    "UNKNOWN_CA": "It does not know who signed FSM_REDIS_CERT: expected a certificate signed by its tls-ca-cert-file",
     "WRONG_VERSION_NUMBER": "It speaks no TLS at this port: expected its tls-port, or redis:// in FSM_REDIS_URL",
     "HELLO must be called": "It wants a password: set FSM_REDIS_PASSWORD_FILE, and the user in FSM_REDIS_URL if any",
     "Authentication required": "It wants a password: set FSM_REDIS_PASSWORD_FILE, and the user in FSM_REDIS_URL if any",
@@ -121,7 +121,7 @@ def _away(error: Exception, encrypted: bool) -> str:
     text = re.sub(r" \(_ssl\.c:\d+\)", "", str(error)).rstrip(".")
     known = [remedy for mark, remedy in _REMEDIES.items() if mark in text]
     if any(mark in text for mark in _HUNG_UP):
-        certificate = "it wants a certificate that FSM_REDIS_CERT and FSM_REDIS_KEY do not name"
+        certificate = "it wants FSM_REDIS_CERT and FSM_REDIS_KEY, signed by its tls-ca-cert-file"
         known.append(f"It hung up: perhaps {certificate if encrypted else 'it speaks TLS alone, which is rediss://'}")
     return f"{text}. {known[0]}" if known else text
 
