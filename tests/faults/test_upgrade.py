@@ -132,11 +132,12 @@ def test_two_versions_side_by_side_in_both_orders_lose_nothing(
 def agree(plant: Plant) -> None:
     """See that every claim has ended well, once, and that what began is what was claimed."""
     wait_until(lambda: not plant.in_progress(), "no action in progress", 30)
-    claimed = [event["token"] for event in plant.events("action.claimed")]
-    ended = {event["token"]: event["outcome"] for event in plant.events("action.ended")}
+    claimed = [event["action_id"] for event in plant.events("action.claimed")]
+    ended = [event["action_id"] for event in plant.events("action.ended")]
     assert sorted(claimed) == sorted(ended)
-    assert set(ended.values()) == {"success"}
-    assert {str(line["token"]) for line in plant.begun()} <= set(claimed)
+    assert {event["outcome"] for event in plant.events("action.ended")} == {"success"}
+    told = {(event["worker_id"], event["token"]) for event in plant.events("action.claimed")}
+    assert {(line["worker"], str(line["token"])) for line in plant.begun()} <= told
 
 
 def pid_of(plant: Plant, worker: str) -> int | None:
