@@ -8,7 +8,7 @@ PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,worker
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
 	supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
 	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py,$\
-	supervisor/logschema.py
+	supervisor/logschema.py,supervisor/history.py,supervisor/orders.py
 
 .PHONY: help run test test-all test-faults soak mutation lint format diagrams dashboard check-lock lock clean
 

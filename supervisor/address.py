@@ -44,8 +44,12 @@ class Access:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that it was read from: paths, no secrets."""
-        named = {name: getattr(self, attribute) for attribute, name in _VARIABLES.items()}
-        return {name: value for name, value in named.items() if value}
+        return {f"FSM_{name.upper()}": path for name, path in self.paths.items() if path}
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Return the paths by the names of their settings, "" for what is not set."""
+        return {name.removeprefix("FSM_").lower(): getattr(self, attribute) for attribute, name in _VARIABLES.items()}
 
     @property
     def tls(self) -> dict[str, str]:

@@ -30,6 +30,7 @@ class SkipReason(StrEnum):
     RAMP = "ramp"
     DERIVE_FAILED = "derive_failed"
     HOLD_OFF = "hold_off"
+    DRAINED = "drained"
 
 
 HELD_BACK = frozenset({SkipReason.RAMP, SkipReason.QUEUE_FULL, SkipReason.BUDGET})  # by limits that workers share

@@ -20,6 +20,7 @@ from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import Refused, SupervisorError
 from supervisor.logs import RawLog, Trouble
 from supervisor.model import HEARTBEAT_INTERVAL, NodeDocument
+from supervisor.operators import is_drained
 from supervisor.renewal import End, Execution, Renewal
 from supervisor.runtime import Runtime
 from workers import holder
@@ -146,13 +147,18 @@ class NodeAttendant:
         active: Callable[[], list[Execution]],
         reports: queue.SimpleQueue[End],
         is_stopping: Callable[[], bool],
+        take_floating: Callable[[bool], bool] = lambda wanted: wanted,
     ) -> None:
-        """Attend to `executor`, which serves `node` with `slots` pool processes and runs what `active` says."""
+        """Attend to `executor`, which serves `node` with `slots` pool processes and runs what `active` says.
+
+        `take_floating` lets it take floating workers' actions, or no more of them, and tells whether it has any to do.
+        """
         self._runtime = runtime
         self._executor = executor
         self._slots = slots
         self._node = node
         self._is_stopping = is_stopping
+        self._take_floating = take_floating
         clock = runtime.clock
         self._renewal = Renewal(runtime.leases, executor, clock, active, reports)
         self._watch = None if node is None else CollectorWatch(runtime.settings.data_dir, node, clock.monotonic)
@@ -249,6 +255,9 @@ class NodeAttendant:
         skew = self._measure_skew()
         if self._node is None:
             return
+        store, supervisors = self._runtime.store, self._runtime.store.supervisors()
+        drained = any(is_drained(store, supervisor, self._node) for supervisor in supervisors)
+        takes = self._take_floating(not drained)
         document = NodeDocument(
             node=self._node,
             host=socket.gethostname(),
@@ -258,10 +267,11 @@ class NodeAttendant:
             slots=self._slots,
             left=left,
             clock_skew=skew,
+            drained=drained and not takes,
         )
-        self._runtime.store.know_node(self._node)
-        for supervisor in self._runtime.store.supervisors():
-            self._runtime.store.heartbeat(supervisor, document)
+        store.know_node(self._node)
+        for supervisor in supervisors:
+            store.heartbeat(supervisor, document)
 
     def _measure_skew(self) -> float:
         """Return the seconds by which this host's clock is ahead of Redis'; it is told by the collector, and shown."""

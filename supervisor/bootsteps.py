@@ -24,6 +24,7 @@ from supervisor import poolprocess
 from supervisor.attendant import NodeAttendant, queue_node
 from supervisor.connection import connect
 from supervisor.errors import Refused, TimedOut
+from supervisor.keys import POOL, queue_of
 from supervisor.leases import Grant
 from supervisor.logs import RawLog
 from supervisor.model import HARD_KILL_AFTER
@@ -94,6 +95,43 @@ class ActionRequest(Request):  # type: ignore[misc]  # celery ships no types
             _reports.put(End(execution, outcome, detail))
 
 
+class FloatingWork:
+    """Whether this executor takes floating workers' actions: none while its node is drained."""
+
+    def __init__(self, worker: Any) -> None:
+        """Begin as the executor was started: with those that it is to consume."""
+        self._worker = worker
+        self._serves = queue_of(POOL) in worker.app.amqp.queues.consume_from
+        self._takes = self._wanted = self._serves
+
+    def take(self, wanted: bool) -> bool:
+        """Take them, or no more of them, and tell whether this executor takes any, or has one still to do.
+
+        Celery's consumer belongs to its own thread, which does it soon.
+        """
+        self._wanted = wanted
+        consumer = self._worker.consumer
+        if self._serves and wanted != self._takes and consumer is not None:
+            consumer.call_soon(self._change, consumer)
+        return self._takes or any(_is_floating(request) for request in list(state.reserved_requests))
+
+    def _change(self, consumer: Any) -> None:
+        """Change what is consumed, if it is connected; else the next heartbeat asks again."""
+        if consumer.task_consumer is None or self._wanted == self._takes:
+            return
+        if self._wanted:
+            consumer.app.amqp.queues.select_add(consumer.app.amqp.queues[queue_of(POOL)])
+            consumer.add_task_queue(queue_of(POOL))
+        else:
+            consumer.cancel_task_queue(queue_of(POOL))
+        self._takes = self._wanted
+
+
+def _is_floating(request: Any) -> bool:
+    """Tell whether a request came for any node."""
+    return bool((request.delivery_info or {}).get("routing_key") == queue_of(POOL))
+
+
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]  # celery ships no types
 def _listen(**_: Any) -> None:
     """Let a new pool process be told to give up."""
@@ -118,7 +156,14 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
         settings = Settings.from_env()
         runtime = make_runtime(settings, Store(connect(settings, patient=False), settings.namespace))
         attendant = NodeAttendant(
-            runtime, node, worker.hostname, int(worker.concurrency or 1), active, _reports, _is_stopping
+            runtime,
+            node,
+            worker.hostname,
+            int(worker.concurrency or 1),
+            active,
+            _reports,
+            _is_stopping,
+            FloatingWork(worker).take,
         )
         try:
             attendant.begin()

@@ -12,24 +12,27 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from supervisor.attendant import write_heartbeat
-from supervisor.clock import skew_of
-from supervisor.connection import STORE_ERRORS, trouble_with
+from supervisor.clock import Clock, skew_of
+from supervisor.connection import STORE_ERRORS, connect, trouble_with
 from supervisor.errors import BadDocument, SupervisorError
-from supervisor.keys import POOL
+from supervisor.keys import CHECK_PREFIX, POOL
 from supervisor.logs import Trouble, configure, logger
 from supervisor.looks import see_child
 from supervisor.model import CLOCK_SKEW, HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
 from supervisor.readings import KEPT_ASIDE, Rejected, check, news, unknown
+from supervisor.relay import Relay
 from supervisor.rendezvous import observers, winner
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
-from supervisor.store import Index, decode
+from supervisor.store import Index, Store, decode
 from supervisor.targets import folder_of, target_of
 from workers.model import Desired, Identity, Observed
 from workers.target import WorkerType
@@ -114,6 +117,15 @@ class Collector:
         self._full_until = 0.0
         self._full_trouble = Trouble(log, "store.full", monotonic)
         self._stop = asyncio.Event()
+
+    @property
+    def clock(self) -> Clock:
+        """Return this process' clock."""
+        return self._runtime.clock
+
+    def supervisors(self) -> list[str]:
+        """Return the supervisors that there are; may be called by any thread."""
+        return list(self._watched)
 
     async def run(self) -> None:
         """Observe until SIGTERM or SIGINT."""
@@ -347,6 +359,8 @@ class Collector:
         if asked is None:
             return
         supervisor, item = asked
+        if item.startswith(CHECK_PREFIX):
+            return  # a no-op has ended, of which there is nothing to see
         if item in watched[supervisor].items:
             self._asked.add(asked)
             return
@@ -375,6 +389,19 @@ def lock_node(data_dir: Path, node: str) -> IO[str] | None:
     return file
 
 
+@contextmanager
+def answering(settings: Settings, node: str, supervisors: Callable[[], Iterable[str]], clock: Clock) -> Iterator[None]:
+    """Answer who follows output of this node, in a thread with a connection of its own: no look waits for it."""
+    stop = threading.Event()
+    store = Store(connect(settings, patient=False), settings.namespace)
+    relay = Relay(store, settings.data_dir, node, supervisors, clock)
+    threading.Thread(target=relay.run, args=(stop,), name="relay", daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
 def main(node: str) -> int:
     """Run the collector of `node`; return the exit code: 0 after a stop, 7 when another one lives."""
     settings = Settings.from_env()
@@ -385,7 +412,9 @@ def main(node: str) -> int:
         return 7
     with lock:
         log.tell("collector.started", node=node, pid=os.getpid())
-        asyncio.run(Collector(make_runtime(settings), node).run())
+        collector = Collector(make_runtime(settings), node)
+        with answering(settings, node, collector.supervisors, collector.clock):
+            asyncio.run(collector.run())
         log.tell("collector.stopped", node=node, pid=os.getpid())
     return 0
 

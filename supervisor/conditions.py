@@ -38,7 +38,18 @@ def conditions(subject: Subject, settings: SupervisorSettings, now: float) -> tu
     snapshot = remembered(subject, settings, now)
     if snapshot is None:
         return (Condition(ConditionType.DERIVE_FAILED, subject.unreadable, None),)
-    return (*_held(snapshot, now), *stuck(subject.lease, now), *_seen(subject, snapshot, now))
+    return (*_paused(subject, now), *_held(snapshot, now), *stuck(subject.lease, now), *_seen(subject, snapshot, now))
+
+
+def standing(subject: Subject, settings: SupervisorSettings, now: float) -> tuple[Condition, ...]:
+    """Return those of the conditions that can be told without the worker's type: paused, quarantined, stuck, at fault.
+
+    A list of ten thousand workers shows no others.
+    """
+    snapshot = remembered(subject, settings, now)
+    if snapshot is None:
+        return ()
+    return (*_paused(subject, now), *_held(snapshot, now), *stuck(subject.lease, now))
 
 
 def stuck(lease: Lease | None, now: float) -> Iterator[Condition]:
@@ -49,11 +60,15 @@ def stuck(lease: Lease | None, now: float) -> Iterator[Condition]:
         yield Condition(ConditionType.STUCK, f"{ran}, its timeout is {lease.timeout:g}s", lease.begun_at + after)
 
 
+def _paused(subject: Subject, now: float) -> Iterator[Condition]:
+    """Yield that it is paused, alone or with others."""
+    if (pause := subject.pause(now)) is not None:
+        yield Condition(ConditionType.PAUSED, pause.words(now, age=False), pause.at)
+
+
 def _held(snapshot: Snapshot, now: float) -> Iterator[Condition]:
     """Yield what keeps actions from being asked for until its time is up or somebody ends it."""
-    control, status = snapshot.control, snapshot.status
-    if control.paused:
-        yield Condition(ConditionType.PAUSED, f"by {control.by}", control.at)
+    status = snapshot.status
     if status.quarantined_for:
         left = ago(status.quarantined_until - now)
         yield Condition(ConditionType.QUARANTINED, f"{status.quarantined_for}; ends in {left}", status.quarantined_at)

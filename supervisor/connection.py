@@ -77,10 +77,12 @@ def once() -> Retry:
 
 
 def trouble_with(error: Exception) -> str:
-    """Return what an error of Redis means: "full" (its memory), "disk" (it cannot write its log), or "away".
+    """Return what an error of Redis means: "full" (its memory), "disk" (it cannot write its log), "denied", or "away".
 
     In the first two it answers what only reads. The client's texts come with and without Redis' error code.
     """
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+        return "denied"
     text = str(error)
     if "command not allowed when used memory" in text:
         return "full"
@@ -94,6 +96,8 @@ def words_for(error: Exception, shown_url: str) -> str:
         "belong there; what runs goes on, but nothing new is begun meanwhile (docs/runbooks.md#redis-is-full)",
         "disk": f"cannot write its log to disk and takes nothing: {error}. Make room on its disk, or see why it fails "
         "(docs/runbooks.md#redis-cannot-write-to-its-disk)",
+        "denied": f"refuses us: {str(error).partition(',')[0].rstrip('.')}. Check the user in FSM_REDIS_URL, the "
+        "password in FSM_REDIS_PASSWORD_FILE or the context's password_file, and what that user may do",
         "away": f"does not answer: {_away(error, is_encrypted(shown_url))}",
     }
     return f"Redis at {shown_url} {what[trouble_with(error)]}"
@@ -106,8 +110,6 @@ _REMEDIES = {
     "UNKNOWN_CA": "It does not know who signed FSM_REDIS_CERT: expected a certificate signed by its tls-ca-cert-file",
     "WRONG_VERSION_NUMBER": "It speaks no TLS at this port: expected its tls-port, or redis:// in FSM_REDIS_URL",
     "HELLO must be called": "It wants a password: set FSM_REDIS_PASSWORD_FILE, and the user in FSM_REDIS_URL if any",
-    "Authentication required": "It wants a password: set FSM_REDIS_PASSWORD_FILE, and the user in FSM_REDIS_URL if any",
-    "invalid username-password pair": "See the user in FSM_REDIS_URL and the password in FSM_REDIS_PASSWORD_FILE",
 }
 
 

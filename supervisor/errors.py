@@ -15,6 +15,12 @@ class UsageError(SupervisorError):
     exit_code = 2
 
 
+class Unhealthy(SupervisorError):
+    """A part does not do its work."""
+
+    exit_code = 3
+
+
 class NotFound(SupervisorError):
     """Nothing is known under that name."""
 
@@ -41,6 +47,10 @@ class Refused(SupervisorError):
     """It may not be done now."""
 
     exit_code = 7
+
+
+class NewerStore(SupervisorError):
+    """The store was written by a newer version of this program."""
 
 
 class BadDocument(SupervisorError):

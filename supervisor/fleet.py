@@ -13,6 +13,8 @@ from typing import TypeVar
 import msgspec
 
 from supervisor.fleetfile import (
+    NAME_PATTERN,
+    NAME_WORDS,
     ChildTable,
     File,
     FleetError,
@@ -28,7 +30,7 @@ from supervisor.fleetfile import (
 from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
 from supervisor.model import Check, CheckKind, ChildSpec, DeclaredRule, Runbook, SupervisorSettings
 from workers.duration import Duration
-from workers.model import Desired
+from workers.model import KNOWN_LABELS, Desired
 from workers.process.config import ProcessConfig
 from workers.registry import WorkerRegistry
 
@@ -424,6 +426,7 @@ class _Reader:
             expected = f"unknown worker type; expected one of {', '.join(self.types.names())}"
             raise self._fail("workers", number, label, "type", worker.type, expected)
         self._group(number, label, worker.group)
+        self._labels(number, label, worker.labels)
         kind = self.types.get(worker.type)
         if worker.node is not None:
             self._node("workers", number, label, worker.node)
@@ -443,6 +446,7 @@ class _Reader:
             config_id=config_id(config),
             depends_on=worker.depends_on,
             group=worker.group or "",
+            labels=worker.labels,
         )
         return WorkerEntry(worker.id, worker.type, worker.node, desired)
 
@@ -452,6 +456,18 @@ class _Reader:
             named = f"one of {', '.join(groups)}" if groups else "a name"
             expected = f"unknown group; expected {named} of the [[groups]] of this file"
             raise self._fail("workers", number, label, "group", group, expected)
+
+    def _labels(self, number: int, label: str, labels: Mapping[str, str]) -> None:
+        """Refuse labels that nobody could choose by. Raises `FleetError`."""
+        for key, value in labels.items():
+            where = f"labels.{key}"
+            if key in KNOWN_LABELS:
+                expected = f"every worker has the label {key} already; expected another name"
+                raise self._fail("workers", number, label, where, value, expected)
+            for text in (key, value):
+                if not re.match(NAME_PATTERN, text):
+                    expected = f"{text!r}: {NAME_WORDS}"
+                    raise self._fail("workers", number, label, where, value, expected)
 
     def _dependencies(self) -> None:
         children = {child.name for _, child in self._own(self.file.children)}

@@ -29,6 +29,7 @@ from workers.model import DesiredState
 from workers.process.config import ADDRESS_PATTERN, Address, StopSignal
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
+NAME_WORDS = "expected a name of at most 63 letters, digits, '-', '_' and '.', beginning with a letter or digit"
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 MAX_FAILURES = 100  # failures whose times are kept of each worker
@@ -127,6 +128,7 @@ class WorkerTable(_Table, frozen=True, kw_only=True):
     desired: DesiredState = "running"
     depends_on: tuple[str, ...] = ()
     group: Name | None = None
+    labels: dict[str, str] = {}
     config: dict[str, Any] = {}
 
 
@@ -226,7 +228,7 @@ _CHOICES = {
     "worker_label": get_args(WorkerLabel),
 }
 _FORMS = {
-    NAME_PATTERN: "expected a name of at most 63 letters, digits, '-', '_' and '.', beginning with a letter or digit",
+    NAME_PATTERN: NAME_WORDS,
     ADDRESS_PATTERN: 'expected an address "HOST:PORT" with a port from 1 to 65535',
 }
 

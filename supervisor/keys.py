@@ -2,7 +2,8 @@
 
 Form: `{namespace}:{supervisor}:{place}:{kind}[:{id}]`. A place is a node's name, `pool` for floating workers, or
 `supervisor` for what belongs to the control loop itself, so that one node can be given exactly its own keys.
-A worker's id stands for itself; a child's is `child/NAME`. Celery's keys start with `{namespace}:celery:`.
+A worker's id stands for itself; a child's is `child/NAME`, and `check/NODE` is what a node is checked by. Celery's keys
+start with `{namespace}:celery:`.
 `docs/redis.md` is this file as a table.
 """
 
@@ -15,8 +16,11 @@ POOL = "pool"  # the place of floating workers
 RESERVED_PLACES = (SUPERVISOR, POOL)
 RESERVED_SUPERVISORS = ("celery",)  # Celery's own keys begin with it
 CHILD_PREFIX = "child/"
+CHECK_PREFIX = "check/"  # what `fsmctl check` claims a no-op for: no worker, and in no index
+SCHEMA = 1  # of all keys together: grows when an older version could not work with what is stored
 INCIDENTS_CAP = 200  # incidents kept of a supervisor
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
+HISTORY_CAP = 5_000  # decisions kept per place for `fsmctl replay` (XADD MAXLEN ~), of at most 8 kB each, mostly of 1
 ASKS_CAP = 1_000  # observations asked for and not yet made, per place (LTRIM)
 
 
@@ -72,6 +76,11 @@ class Keys:
         return self._key(SUPERVISOR, "mismatches")
 
     @property
+    def orders(self) -> str:
+        """HASH name → Order: pauses of scopes, drains; written by order.lua; read by all. A field per scope."""
+        return self._key(SUPERVISOR, "orders")
+
+    @property
     def revision(self) -> str:
         """STRING microseconds: grows with every change of what people wish for; guards the disk mirror. One."""
         return self._key(SUPERVISOR, "revision")
@@ -89,7 +98,7 @@ class Keys:
         return self._key(place, "override", item)
 
     def control(self, place: str, item: str) -> str:
-        """STRING Control: paused, resumed; written by `fsmctl pause|resume`; moved or deleted by leave."""
+        """STRING Control: paused, resumed; written by `fsmctl pause|resume|restart`; moved or deleted by leave."""
         return self._key(place, "control", item)
 
     def observed(self, place: str, item: str) -> str:
@@ -128,6 +137,18 @@ class Keys:
         """STREAM of events; written by scripts with the change they tell. MAXLEN ~ EVENTS_CAP."""
         return self._key(place, "events")
 
+    def history(self, place: str) -> str:
+        """STREAM of worker_id, frame: decisions with what they were made on; by apply.lua. MAXLEN ~ HISTORY_CAP."""
+        return self._key(place, "history")
+
+    def follows(self, node: str) -> str:
+        """LIST of wishes to see output; pushed by `fsmctl logs`; popped by the node's collector. LTRIM to 100, 10 s."""
+        return self._key(node, "follows")
+
+    def output(self, node: str, follower: str) -> str:
+        """STREAM of output for one follower; written by the node's collector. MAXLEN 64, for 10 s."""
+        return self._key(node, "output", follower)
+
     def counters(self, place: str) -> str:
         """HASH "metric|label|…" → number; written by scripts with the change they count. Bounded by labels."""
         return self._key(place, "counters")
@@ -136,6 +157,11 @@ class Keys:
 def supervisors(namespace: str) -> str:
     """SET of the supervisors' names; written by apply; read by tick, executors, exporter. One member each."""
     return f"{namespace}:supervisors"
+
+
+def schema(namespace: str) -> str:
+    """STRING number: the SCHEMA of who wrote last; written by apply; read by fsmctl when it connects. One."""
+    return f"{namespace}:schema"
 
 
 def nodes(namespace: str) -> str:

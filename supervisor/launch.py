@@ -33,7 +33,7 @@ from workers.process.config import ProcessConfig
 
 _STOP_TIMEOUT = 15.0  # seconds for a part to end after SIGTERM before its group is killed
 _QUIT_MARGIN = 10.0  # seconds beyond a stop_timeout for a holder to answer
-_LOOK_EVERY = 0.5  # seconds between two looks at the parts
+LOOK_EVERY = 0.5  # seconds between two looks at the parts
 _FLOWER_SAVES = 30_000.0  # milliseconds between two writes of Flower's history: what its kill -9 loses at most
 _STABLE_AFTER = 30.0  # seconds of life after which a part's deaths are forgiven
 
@@ -313,6 +313,6 @@ class Tail:
 
 def run_until(stop: threading.Event, runner: Runner, show: Callable[[], None]) -> None:
     """Watch the parts and show the fleet until `stop`."""
-    while not stop.wait(_LOOK_EVERY):
+    while not stop.wait(LOOK_EVERY):
         runner.watch()
         show()

@@ -109,14 +109,24 @@ class Leases:
         arguments = [grant.token, grant.action_id, runner, outcome, detail[:500], by_executor, str(fence or "")]
         return bool(self.scripts.run("end", where, arguments) == "ended")
 
-    def cancel(self, supervisor: str, place: str, worker_id: str, token: str, reason: str, force: bool = False) -> str:
-        """Cancel the action in progress, if its token is `token` ("" = any).
+    def cancel(
+        self,
+        supervisor: str,
+        place: str,
+        worker_id: str,
+        token: str,
+        reason: str,
+        force: bool = False,
+        by: str = "",
+        why: str = "",
+    ) -> str:
+        """Cancel the action in progress, if its token is `token` ("" = any); an operator's act if it is `by` one.
 
         Return "cancelled" when it is freed (it was queued, or `force`), "asked" when its executor will end it, or
         "nothing".
         """
         where = self._places(supervisor, place, worker_id)
-        return str(self.scripts.run("cancel", where, [token, reason, int(force)]))
+        return str(self.scripts.run("cancel", where, [token, reason, int(force), by, why]))
 
     def reap(
         self, supervisor: str, place: str, worker_id: str, token: str, tick_id: str = "", longest: float = QUEUED_TTL

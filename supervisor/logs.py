@@ -1,6 +1,7 @@
 """Structured logs: JSON lines, or readable colour on a terminal (`FSM_LOG_FORMAT`). Celery's own take the same form.
 
 What may be said, at which level and in which words, is in `logschema`; parts only name the event and give its fields.
+structlog is imported with the first line: it brings rich along, and most commands of fsmctl have nothing to log.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
-
-import structlog
 
 from supervisor.clock import SystemClock
 from supervisor.logschema import EVENTS, LIBRARY, SCOPES, Event, scope_of
@@ -63,13 +63,20 @@ class Log:
 
     def __init__(self, name: str) -> None:
         """Speak as `name`, by which levels can be set apart."""
-        self._logger: Any = structlog.stdlib.get_logger(name)
+        self._name = name
+        self._logger: Any = None
 
     def tell(self, event_name: str, **fields: object) -> None:
         """Say that `event_name` happened."""
         event = EVENTS[event_name]
         if not _is_wanted(event):  # known at once: a tick has thousands of lines for debugging
             return
+        if _later is not None:
+            configure(*_later)
+        if self._logger is None:
+            import structlog
+
+            self._logger = structlog.stdlib.get_logger(self._name)
         getattr(self._logger, event.level)(event.message, event_name=event_name, **fields, **scope_of(event, fields))
 
 
@@ -83,7 +90,7 @@ class RawLog:
             return
         line: Any = {"event": event.message, "level": event.level, "event_name": event_name}
         line |= {**fields, **scope_of(event, fields)}
-        for processor in (_STAMP, *_form.rendered):
+        for processor in (_stamp(), *_form.rendered()):
             line = processor(None, event.level, line)
         os.write(2, line.encode(errors="replace") + b"\n")
 
@@ -147,23 +154,39 @@ def _in_order(_logger: object, _method: str, fields: Any) -> dict[str, Any]:
     return {**{name: fields[name] for name in first if name in fields}, **fields}
 
 
+@cache
+def _stamp() -> Any:
+    import structlog
+
+    return structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+
+@cache
+def _json() -> tuple[Any, ...]:
+    import structlog
+
+    # structlog calls its message "event"; ours is "message", and `event_name` becomes "event"
+    renamed = structlog.processors.EventRenamer("message", replace_by="event_name")
+    return (_redacted, renamed, _in_order, structlog.processors.JSONRenderer())
+
+
+@cache
+def _console() -> tuple[Any, ...]:
+    import structlog
+
+    return (_redacted, structlog.dev.ConsoleRenderer())
+
+
 @dataclass(frozen=True)
 class _Form:
     """How lines are written: the least level, and what makes a line of a dict."""
 
     level: int
-    rendered: tuple[Any, ...]
+    rendered: Callable[[], tuple[Any, ...]]
 
 
-_STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
-# structlog calls its message "event"; ours is "message", and `event_name` becomes "event"
-_JSON = (
-    _redacted,
-    structlog.processors.EventRenamer("message", replace_by="event_name"),
-    _in_order,
-    structlog.processors.JSONRenderer(),
-)
-_form = _Form(logging.NOTSET, _JSON)
+_form = _Form(logging.NOTSET, _json)
+_later: tuple[str, str] | None = None
 _LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
 
 
@@ -171,20 +194,29 @@ def _is_wanted(event: Event) -> bool:
     return _LEVELS[event.level] >= _form.level
 
 
+def configure_later(log_format: str, level: str) -> None:
+    """Do as `configure`, but with the first line of ours that is to be written, if there ever is one."""
+    global _form, _later
+    _form, _later = _Form(_LEVELS[level.lower()], _json), (log_format, level)
+
+
 def configure(log_format: str, level: str) -> None:
     """Send structlog's and the standard library's records to stderr in one form.
 
     `log_format` is "json", "console" or "auto" (console on a terminal); `level` a name of `logging`.
     """
-    global _form  # noqa: PLW0603 - one per process, as logging's own set-up; RawLog must not ask that for it
+    import structlog
+
+    global _form, _later  # one per process, as logging's own set-up; RawLog must not ask that for it
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     least = _LEVELS[level.lower()]
-    _form = _Form(least, (_redacted, structlog.dev.ConsoleRenderer()) if console else _JSON)
+    _form, _later = _Form(least, _console if console else _json), None
+    rendered = _form.rendered()  # made now: RawLog's thread must import nothing
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
-        _STAMP,
+        _stamp(),
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
@@ -197,7 +229,7 @@ def configure(log_format: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared if console else [*shared, _of_library],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_form.rendered],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
         )
     )
     root = logging.getLogger()

@@ -20,6 +20,7 @@ from supervisor.errors import BadDocument
 from supervisor.keys import SUPERVISOR
 from supervisor.logs import Troubles, logger
 from supervisor.model import HOLD_OFF
+from supervisor.orders import Order
 from supervisor.store import WORKER_KINDS, Index, Store, decode, encode
 from workers.model import Document
 
@@ -38,6 +39,7 @@ class Wishes(Document, frozen=True, kw_only=True):
     generations: dict[str, int]
     texts: dict[str, dict[str, str]]
     forced: Forced | None = None
+    orders: dict[str, Order] = {}
 
 
 class Mirror:
@@ -106,7 +108,7 @@ class Mirror:
         keys = self._store.keys(wishes.supervisor)
         where = [key_names.supervisors(self._store.namespace), keys.settings, keys.index, keys.generations]
         where += [keys.revision, keys.tick, keys.counters(SUPERVISOR), keys.events(SUPERVISOR), keys.wake(SUPERVISOR)]
-        where.append(keys.circuit)
+        where += [keys.circuit, keys.orders]
         documents: dict[str, str] = {}
         for item, place in (index.places if index is not None else {}).items():
             if wishes.places.get(item) != place:  # it was forgotten, or moved, after what the store knows
@@ -115,7 +117,8 @@ class Mirror:
             texts = wishes.texts.get(item, {})
             documents |= {getattr(keys, kind)(place, item): texts.get(kind, "") for kind in KINDS}
         plain = {"revision": str(wishes.revision), "settings": wishes.settings}
-        told = {**plain, "places": wishes.places, "generations": wishes.generations}
+        told: dict[str, object] = {**plain, "places": wishes.places, "generations": wishes.generations}
+        told["orders"] = {name: encode(order) for name, order in wishes.orders.items()}
         if wishes.forced is not None:
             told["forced"] = msgspec.to_builtins(wishes.forced)
         plan = msgspec.json.encode(told).decode()
@@ -165,6 +168,7 @@ class Mirror:
             generations=dict(index.generations),
             texts=found,
             forced=forced,
+            orders=dict(index.orders),
         )
 
     def _write(self, wishes: Wishes) -> None:

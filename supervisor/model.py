@@ -267,7 +267,8 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
 class NodeDocument(Document, frozen=True, kw_only=True):
     """Heartbeat of a node's executor. `left` is set by an orderly end. `at` is Redis time.
 
-    `clock_skew`: seconds by which the host's clock is ahead of Redis'; None when it was not measured.
+    `clock_skew`: seconds by which the host's clock is ahead of Redis'; None when it was not measured. `drained`: as an
+    operator wants it, it takes no floating work any more.
     """
 
     node: str
@@ -279,6 +280,7 @@ class NodeDocument(Document, frozen=True, kw_only=True):
     at: float = 0.0
     left: bool = False
     clock_skew: float | None = None
+    drained: bool = False
 
 
 class CollectorDocument(Document, frozen=True, kw_only=True):

@@ -9,18 +9,20 @@ import msgspec
 
 from actions.model import Action, Outcome
 from actions.stop import Stop
+from supervisor import orders, rules
 from supervisor.admission import Candidate, Limit, Skip, SkipReason, admit
 from supervisor.circuit import Verdict
 from supervisor.failures import count_failure, failures_of, not_before, remember
 from supervisor.keys import POOL
 from supervisor.model import CLOCK_STEP, QUEUED_PER_SLOT, Lease, Stage, SupervisorSettings, of_other_time
-from supervisor.rules import Rule, find, note, restart
+from supervisor.orders import Order, in_force
+from supervisor.rules import Rule
 from workers.duration import ago
 from workers.model import UNKNOWN_AFTER, Phase, Signal, Snapshot, Status, Transition
 
 Derive = Callable[[Snapshot, float], Transition]
 _DEFAULTS = SupervisorSettings(name="")
-_DEPENDENTS_FOR = 60.0  # seconds for which a stop waits for those that depend on it; a stop is never held for ever
+DEPENDENTS_FOR = 60.0  # seconds for which a stop waits for those that depend on it; a stop is never held for ever
 _HALF_OPEN = "the circuit is half open: others try first whether all is well"
 _RAMP = "after the outage {most} actions may begin now"
 
@@ -28,7 +30,8 @@ _RAMP = "after the outage {most} actions may begin now"
 class Subject(msgspec.Struct, frozen=True):
     """One worker as the plan sees it: its snapshot, its lease, its type's `derive` and its phases by state.
 
-    `unreadable` is set instead of a snapshot when a stored document could not be read.
+    `unreadable` is set instead of a snapshot when a stored document could not be read. `orders`: operators' standing
+    orders that concern it.
     """
 
     id: str
@@ -39,6 +42,12 @@ class Subject(msgspec.Struct, frozen=True):
     derive: Derive
     phases: Mapping[str, Phase]
     unreadable: str = ""
+    orders: tuple[Order, ...] = ()
+
+    def pause(self, now: float) -> Order | None:
+        """Return why nothing at all is done for it: its own pause, or that of a scope it is in."""
+        own = orders.own_pause(self.snapshot.control) if self.snapshot is not None else ()
+        return in_force("pause", (*own, *self.orders), now)
 
     @property
     def last_token(self) -> str:
@@ -156,6 +165,7 @@ def remembered(subject: Subject, settings: SupervisorSettings, now: float) -> Sn
     if stored is None:
         return None
     status = remember(stored.status, subject.lease, stored.control, settings, now)
+    status = orders.heed_restart(status, stored.control, subject.lease, _is_down(subject, stored))
     failures = failures_of(status, subject.lease)
     if status is stored.status and failures == stored.failures:
         return stored
@@ -190,13 +200,15 @@ def _follow(
     status = next_status(snapshot, transition, now, view.settings)
     if _is_up(subject, snapshot):
         try:
-            found = find(view.rules, snapshot, view.verdicts)
+            found = rules.find(view.rules, snapshot, view.verdicts)
         except Exception as error:  # noqa: BLE001 - a rule's own code may raise anything; it costs that worker, not the tick
             return [Skip(subject.id, SkipReason.DERIVE_FAILED, f"rule: {type(error).__name__}: {error}")]
-        status = note(status, found, now)
+        status = rules.note(status, found, now)
         stays = transition.action is None and transition.state == snapshot.status.state
         if found is not None and stays:
-            transition, status = restart(snapshot, status, found, view.settings, now) or (transition, status)
+            transition, status = rules.restart(snapshot, status, found, view.settings, now) or (transition, status)
+        if transition.action is None and stays:
+            transition = orders.restart(snapshot) or transition
     if transition.action is not None:
         held = _held_back(subject, snapshot, status, transition.action, view, others, now)
         wanted = Step(subject, transition.reason, action=transition.action)
@@ -238,9 +250,8 @@ def _is_down(subject: Subject, snapshot: Snapshot) -> bool:
 
 def _blocked(subject: Subject, snapshot: Snapshot, view: View, now: float) -> list[Step | Skip] | None:
     """Return why nothing may be done for the worker now, a stop included; a stop asks a running action to cancel."""
-    if snapshot.control.paused:
-        control = snapshot.control
-        return [Skip(subject.id, SkipReason.PAUSED, f"by {control.by} {ago(now - control.at)} ago")]
+    if (pause := subject.pause(now)) is not None:
+        return [Skip(subject.id, SkipReason.PAUSED, pause.words(now))]
     if subject.lease is not None and subject.lease.in_progress:
         return _in_progress(subject, subject.lease, snapshot, now)
     if not view.slots.get(subject.place):
@@ -308,11 +319,20 @@ def _held_back(
     """Return why an action that is wanted is not asked for now. A stop waits for nobody but its dependents."""
     if isinstance(action, Stop):
         return _dependents_first(subject, snapshot, view, others, now)
+    if (drain := in_force("drain", subject.orders, now)) is not None:
+        return Skip(subject.id, SkipReason.DRAINED, drain.words(now))
     if view.circuit_open:
         return Skip(subject.id, SkipReason.CIRCUIT_OPEN, f"{action.name} waits for the circuit to close")
     missing = _missing_dependency(snapshot, view, others.by_id)
     if missing is not None:
         return Skip(subject.id, SkipReason.DEPENDENCY, missing)
+    return _failing(subject, snapshot, status, action, view, now)
+
+
+def _failing(
+    subject: Subject, snapshot: Snapshot, status: Status, action: Action, view: View, now: float
+) -> Skip | None:
+    """Return why the worker's own failures hold back an action."""
     if status.quarantined_for:
         left = ago(status.quarantined_until - now)
         return Skip(subject.id, SkipReason.QUARANTINED, f"{status.quarantined_for}; ends in {left}")
@@ -330,11 +350,16 @@ def _dependents_first(subject: Subject, snapshot: Snapshot, view: View, others: 
 
     One that cannot be stopped now (paused, its node away, nobody knows how it is) is not waited for.
     """
-    if now - snapshot.status.since >= _DEPENDENTS_FOR:
+    if now - snapshot.status.since >= DEPENDENTS_FOR:
         return None
     for other in others.dependents.get(subject.id, ()):
-        about_to = other.snapshot is not None and other.snapshot.wants_stop and not other.snapshot.control.paused
-        if about_to and view.slots.get(other.place) and phase_of(other) not in (Phase.STOPPED, Phase.UNKNOWN):
+        about_to = other.snapshot is not None and other.snapshot.wants_stop
+        if (
+            about_to
+            and other.pause(now) is None
+            and view.slots.get(other.place)
+            and phase_of(other) not in (Phase.STOPPED, Phase.UNKNOWN)
+        ):
             return Skip(subject.id, SkipReason.DEPENDENCY, f"worker {other.id} depends on it and stops first")
     return None
 

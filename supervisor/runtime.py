@@ -15,6 +15,7 @@ from supervisor.hooks import Hooks
 from supervisor.leases import Leases
 from supervisor.logs import Troubles, logger
 from supervisor.mirror import Mirror
+from supervisor.recorder import Recorder
 from supervisor.rules import Rule
 from supervisor.settings import Settings
 from supervisor.store import Store
@@ -37,6 +38,7 @@ class Runtime:
     troubles: Troubles
     rules: tuple[Rule, ...] = ()
     hooks: Hooks = field(default_factory=Hooks)
+    recorder: Recorder = field(default_factory=Recorder)
     traces: Traces = OFF
 
 

@@ -24,7 +24,9 @@ NAMES = (
     "leave",
     "touch",
     "force",
+    "order",
     "restore",
+    "check",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -51,10 +52,32 @@ class Settings:
             access=read_access(env, url),
         )
 
+    @classmethod
+    def origins(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> dict[str, str]:
+        """Return where each setting comes from: an option, a variable of the environment, a file or the default."""
+        env = os.environ if environ is None else environ
+        plain = [field.name for field in dataclasses.fields(cls) if field.name != "access"]
+        names = {name: f"FSM_{name.upper()}" for name in (*plain, *Access().paths)}
+        found = {
+            name: f"environment, {variable}" if env.get(variable) else "default" for name, variable in names.items()
+        }
+        if data_dir:
+            found["data_dir"] = "option --data-dir"
+        file = Path(data_dir or env.get("FSM_DATA_DIR") or DEFAULT_DATA_DIR).resolve() / URL_FILE
+        if not env.get("FSM_REDIS_URL"):
+            found["redis_url"] = f"file {file}" if file.is_file() else "nothing: no `fsmctl up` runs in the data folder"
+        return found
+
     @property
     def shown_url(self) -> str:
         """Return the Redis URL without its password."""
         return redacted(self.redis_url)
+
+    def shown(self) -> dict[str, object]:
+        """Return each setting by its name, without passwords, and without the files that are not named."""
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "access"}
+        files = {name: path for name, path in self.access.paths.items() if path}
+        return {**plain, "redis_url": self.shown_url, "data_dir": str(self.data_dir), **files}
 
     def environment(self) -> dict[str, str]:
         """Return these settings as the environment of a part that `fsmctl up` starts."""
@@ -69,6 +92,16 @@ class Settings:
             "FSM_TRACES": self.traces,
             **self.access.environment(),
         }
+
+
+def wants_details(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the user wants to see where an error of fsmctl comes from."""
+    return bool((os.environ if environ is None else environ).get("FSM_DEBUG"))
+
+
+def is_dumb_terminal(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the terminal, if there is one, knows nothing but lines of text."""
+    return (os.environ if environ is None else environ).get("TERM", "dumb") in ("dumb", "")
 
 
 def has_own_redis(environ: Mapping[str, str] | None = None) -> bool:

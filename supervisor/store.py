@@ -17,7 +17,7 @@ import redis
 from supervisor import keys as key_names
 from supervisor.circuit import Breaker
 from supervisor.connection import STORE_ERRORS
-from supervisor.errors import BadDocument, Refused
+from supervisor.errors import BadDocument, NewerStore, Refused
 from supervisor.fleet import Fleet
 from supervisor.keys import CHILD_PREFIX, POOL, SUPERVISOR, Keys
 from supervisor.logs import Troubles, logger
@@ -36,11 +36,13 @@ from supervisor.model import (
     SupervisorSettings,
     TickDocument,
 )
+from supervisor.orders import Order
 from supervisor.readings import Rejected
 from supervisor.scripts import Scripts
 from workers.model import Control, Desired, DesiredState, Document, Identity, Observed, Override
 
 _CHUNK = 200  # workers per MGET
+_HISTORY_PAGE = 500  # decisions per round trip, whosever they are
 _READS = 3  # tries to read counters between two changes of what people wish for
 log = logger("supervisor.store")
 D = TypeVar("D", bound=Document)
@@ -65,13 +67,15 @@ def decode(text: str, kind: type[D], key: str) -> D:
 class Index:
     """Which workers and children a supervisor has, and where.
 
-    `revision` grows with every change of what people wish for; 0 when none was ever written.
+    `revision` grows with every change of what people wish for; 0 when none was ever written. `orders`: operators'
+    standing orders by name, those that are over among them.
     """
 
     settings: SupervisorSettings
     places: Mapping[str, str]
     generations: Mapping[str, int]
     revision: int = 0
+    orders: Mapping[str, Order] = field(default_factory=dict)
 
     @property
     def workers(self) -> list[tuple[str, str]]:
@@ -130,6 +134,13 @@ class Applied:
     unchanged: list[str] = field(default_factory=list)
 
 
+class Author(NamedTuple):
+    """Who makes a fleet file the wish, as user@host, and why; told as an event."""
+
+    by: str
+    reason: str = ""
+
+
 class Store:
     """All reads and writes of documents; `scripts` are shared with leases and dispatch."""
 
@@ -152,6 +163,17 @@ class Store:
             return bool(self.client.ping())
         except STORE_ERRORS:
             return False
+
+    def check_schema(self) -> None:
+        """See that this version understands what is stored. Raises `NewerStore`."""
+        key = key_names.schema(self.namespace)
+        text = self.client.get(key)
+        if text is None or (text.isdecimal() and int(text) <= key_names.SCHEMA):
+            return
+        raise NewerStore(
+            f"the store is of a newer version of fsmctl: {key} is {text!r}, and this one knows up to "
+            f"{key_names.SCHEMA}; install the version that the fleet was applied with"
+        )
 
     def now(self) -> float:
         """Return Redis' time, epoch seconds: the only time that hosts share."""
@@ -177,13 +199,17 @@ class Store:
     def index(self, supervisor: str) -> Index | None:
         """Return what a supervisor has, or None when no fleet was applied for it."""
         keys = self.keys(supervisor)
-        where = [keys.settings, keys.revision, keys.index, keys.generations]
-        settings, revision, places, generations = self.scripts.run("read", where, [2])
+        where = [keys.settings, keys.revision, keys.index, keys.generations, keys.orders]
+        settings, revision, places, generations, orders = self.scripts.run("read", where, [2])
         if not settings:
             return None
         numbers = {item: int(number) for item, number in _pairs(generations)}
         return Index(
-            decode(settings, SupervisorSettings, keys.settings), dict(_pairs(places)), numbers, int(revision or 0)
+            decode(settings, SupervisorSettings, keys.settings),
+            dict(_pairs(places)),
+            numbers,
+            int(revision or 0),
+            {name: decode(text, Order, f"{keys.orders} {name}") for name, text in _pairs(orders)},
         )
 
     def read(self, kind: type[D], key: str) -> D | None:
@@ -285,8 +311,12 @@ class Store:
 
     # -- desired ------------------------------------------------------------------------------------------------------
 
-    def apply_fleets(self, fleets: Sequence[Fleet]) -> dict[str, Applied]:
+    def apply_fleets(
+        self, fleets: Sequence[Fleet], author: Author | None = None, dry_run: bool = False
+    ) -> dict[str, Applied]:
         """Write the file layer of one file's supervisors, of all or none; return what changed, by supervisor.
+
+        An `author` is told with it as an event. With `dry_run` it is only told what would change.
 
         A worker that leaves its place for that is stopped there first. What left the file is marked removed, to be
         forgotten; what has another place in it, as moving there. Raises `Refused` when a worker would change its type
@@ -300,11 +330,26 @@ class Store:
             _stay_where_they_are(fleets, places)
             now = self.now()
             pipe.multi()
+            pipe.set(key_names.schema(self.namespace), key_names.SCHEMA)
             for fleet in fleets:
                 self._relabel(pipe, fleet, before[fleet.settings.name])
-            return {fleet.settings.name: self._write_fleet(pipe, fleet, places, now) for fleet in fleets}
+            applied = {fleet.settings.name: self._write_fleet(pipe, fleet, places, now) for fleet in fleets}
+            if author is not None:
+                self._tell_apply(pipe, applied, author)
+            return applied
 
+        if dry_run:
+            with self.client.pipeline() as pipe:
+                return write(pipe)  # what it has queued is dropped
         return self._wish([self.keys(name) for name in names], write)
+
+    def _tell_apply(self, pipe: Any, applied: Mapping[str, Applied], author: Author) -> None:
+        """Queue an event for each supervisor of which something but its settings changes."""
+        for name, found in applied.items():
+            numbers = {word: len(items) for word, items in vars(found).items() if word != "unchanged"}
+            if any(numbers.values()):
+                told = {"event": "operator.apply", "by": author.by, "reason": author.reason, **numbers}
+                pipe.xadd(self.keys(name).events(SUPERVISOR), told, maxlen=key_names.EVENTS_CAP, approximate=True)
 
     def _relabel(self, pipe: Any, fleet: Fleet, before: Index | None) -> None:
         """Queue the end of all workers' series if they are to be labelled otherwise from now on: nobody shows them."""
@@ -427,40 +472,81 @@ class Store:
                 pipe.set(keys.desired(place, item), encode(gone))
                 pipe.hincrby(keys.generations, item, 1)
 
-    def set_override(self, supervisor: str, place: str, worker_id: str, state: DesiredState | None, by: str) -> None:
+    def set_override(
+        self, supervisor: str, place: str, worker_id: str, state: DesiredState | None, by: str, reason: str = ""
+    ) -> None:
         """Lay the operator's wish over the file's, or lift it (None); told as an event.
 
         Raises `Refused` when the worker is not at that place any more.
         """
         keys = self.keys(supervisor)
         document = None if state is None else encode(Override(state=state, by=by, at=self.now()))
-        told = {"event": "operator.set", "worker_id": worker_id, "desired": state or "default", "by": by}
-        self._say(keys, place, worker_id, keys.override(place, worker_id), document, told)
+        told = {"event": "operator.set", "worker_id": worker_id, "desired": state or "default"}
+        key = keys.override(place, worker_id)
+        self._say(keys, place, worker_id, key, lambda _: document, by_whom(told, by, reason))
 
-    def set_control(self, supervisor: str, place: str, worker_id: str, paused: bool, by: str) -> None:
-        """Pause a worker, or resume it, which also forgives its failures; told as an event.
+    def set_control(
+        self,
+        supervisor: str,
+        place: str,
+        worker_id: str,
+        paused: bool,
+        by: str,
+        reason: str = "",
+        lasts: float = 0.0,
+    ) -> None:
+        """Pause a worker, for `lasts` seconds (0: until it is resumed), or resume it, which also forgives its failures.
 
         The generation moves, so that no claim which was decided before a pause is granted after it.
         """
-        keys = self.keys(supervisor)
-        now = self.now()
-        control = encode(Control(paused=paused, resumed_at=0.0 if paused else now, by=by, at=now))
-        told = {"event": "operator.pause" if paused else "operator.resume", "worker_id": worker_id, "by": by}
-        self._say(keys, place, worker_id, keys.control(place, worker_id), control, told)
+        keys, now = self.keys(supervisor), self.now()
+        key = keys.control(place, worker_id)
+        said = {"paused": paused, "by": by, "at": now, "reason": reason, "resumed_at": 0.0 if paused else now}
+        ends_at = now + lasts if lasts else 0.0
+
+        def document(before: str | None) -> str:
+            known = decode(before, Control, key) if before else Control()
+            return encode(msgspec.structs.replace(known, **said, ends_at=ends_at))
+
+        told = {"event": "operator.pause" if paused else "operator.resume", "worker_id": worker_id}
+        self._say(keys, place, worker_id, key, document, by_whom(told, by, reason, lasts))
+
+    def ask_for_restart(self, supervisor: str, place: str, item: str, by: str, reason: str = "") -> None:
+        """Ask for a new life of a worker that runs, or of a child, by the next tick that may; told as an event."""
+        keys, now = self.keys(supervisor), self.now()
+        key = keys.control(place, item)
+        words = f"{by}: {reason}" if reason else by
+
+        def document(before: str | None) -> str:
+            known = decode(before, Control, key) if before else Control()
+            return encode(msgspec.structs.replace(known, restart_at=now, restart_by=words))
+
+        told = {"event": "operator.restart", "worker_id": item}
+        self._say(keys, place, item, key, document, by_whom(told, by, reason))
 
     def _say(
-        self, keys: Keys, place: str, worker_id: str, key: str, document: str | None, told: Mapping[str, str]
+        self,
+        keys: Keys,
+        place: str,
+        worker_id: str,
+        key: str,
+        document: Callable[[str | None], str | None],
+        told: Mapping[str, str],
     ) -> None:
-        """Write an operator's word (None: take it back) with its event, if the worker still is at that place."""
+        """Write an operator's word with its event, if the worker still is at that place.
+
+        `document` makes it of what is stored; None: it is taken back.
+        """
 
         def write(pipe: Any) -> None:
             if pipe.hget(keys.index, worker_id) != place:
                 raise Refused(f"worker {worker_id!r} has left {place} meanwhile: it was moved or forgotten; try again")
+            text = document(pipe.get(key))
             pipe.multi()
-            if document is None:
+            if text is None:
                 pipe.delete(key)
             else:
-                pipe.set(key, document)
+                pipe.set(key, text)
             pipe.hincrby(keys.generations, worker_id, 1)
             pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
 
@@ -564,6 +650,13 @@ class Store:
         found = self.client.blpop(list(names), timeout=timeout)
         return None if found is None else (names[found[0]], found[1])
 
+    def queue_lengths(self, queues: Sequence[str]) -> dict[str, int]:
+        """Return how many messages wait in Celery's queues, by name; what executors have fetched is not there."""
+        pipe = self.client.pipeline(transaction=False)
+        for queue in queues:
+            pipe.llen(key_names.celery_prefix(self.namespace) + queue)
+        return dict(zip(queues, pipe.execute(), strict=True))
+
     # -- history ------------------------------------------------------------------------------------------------------
 
     def events(
@@ -576,6 +669,13 @@ class Store:
         for place in (SUPERVISOR, *places):
             found += self.client.xrevrange(keys.events(place), max="+", min=least, count=most)
         return sorted(found, key=lambda entry: event_order(entry[0]))[-most:]
+
+    def history(self, supervisor: str, place: str, worker_id: str) -> Iterable[tuple[str, str]]:
+        """Yield the decisions kept of a worker at a place, the newest first, as (stream id, frame)."""
+        key, last = self.keys(supervisor).history(place), "+"
+        while found := self.client.xrevrange(key, max=last, min="-", count=_HISTORY_PAGE):
+            yield from ((entry, fields["frame"]) for entry, fields in found if fields["worker_id"] == worker_id)
+            last = f"({found[-1][0]}"
 
     def _heartbeat(self, text: str | None, kind: type[D], key: str) -> D | None:
         """Decode a heartbeat. One that cannot be read, as of another version, is told, and the node counts as away."""
@@ -611,6 +711,12 @@ class Store:
             if before == after:
                 return [[part for pair in counted.items() for part in pair] for counted in found]
         return None
+
+
+def by_whom(told: Mapping[str, str], by: str, reason: str = "", lasts: float = 0.0) -> dict[str, str]:
+    """Return what is told of an operator's act: by whom, why, and for how long (s), as far as that was said."""
+    said = {"by": by, "reason": reason, "seconds": f"{lasts:g}" if lasts else ""}
+    return {**told, **{name: value for name, value in said.items() if value}}
 
 
 def _leaving(keys: Keys, place: str, worker_id: str) -> list[str]:

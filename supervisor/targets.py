@@ -8,7 +8,7 @@ import msgspec
 
 from actions.model import ActionError, Component, Incarnation
 from supervisor.errors import BadDocument
-from supervisor.keys import CHILD_PREFIX, POOL
+from supervisor.keys import CHECK_PREFIX, CHILD_PREFIX, POOL
 from supervisor.model import ChildSpec
 from supervisor.runtime import Runtime
 from workers.drivers.process import ProcessComponent
@@ -36,9 +36,29 @@ def target_of(runtime: Runtime, identity: Identity, desired: Desired) -> tuple[W
     return kind, Target(identity.id, folder, config, desired.config_id)
 
 
+class _Nothing:
+    """What a node is checked by: there is nothing to start or stop, so only a no-op succeeds."""
+
+    config_id = ""
+
+    def current(self) -> Incarnation | None:
+        """Nothing runs."""
+        return None
+
+    def start(self, token: int) -> Incarnation:
+        """Refuse. Raises `ActionError`."""
+        raise ActionError(f"a check starts nothing (token {token})")
+
+    def stop(self, token: int) -> None:
+        """Refuse. Raises `ActionError`."""
+        raise ActionError(f"a check stops nothing (token {token})")
+
+
 def component_of(runtime: Runtime, supervisor: str, place: str, item: str) -> Component:
     """Return what an action works on. Raises `ActionError` when nothing is stored, or a child is not ours to start."""
     keys = runtime.store.keys(supervisor)
+    if item.startswith(CHECK_PREFIX):
+        return _Nothing()
     if item.startswith(CHILD_PREFIX):
         spec = runtime.store.read(ChildSpec, keys.desired(place, item))
         if spec is None:

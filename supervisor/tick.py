@@ -13,9 +13,10 @@ import msgspec
 from actions.restart_child import RestartChild
 from supervisor import breaker as breaking
 from supervisor import failures
-from supervisor.admission import HELD_BACK, Skip, SkipReason
+from supervisor.admission import Skip, SkipReason
 from supervisor.breaker import Decision, Notice, Said, Values
-from supervisor.circuit import Breaker, Recovery
+from supervisor.circuit import Breaker
+from supervisor.decide import Decided, decide
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
 from supervisor.failures import Notice as WorkerNotice
 from supervisor.keys import CHILD_PREFIX
@@ -23,7 +24,7 @@ from supervisor.logs import logger
 from supervisor.looks import look_at_nodeless
 from supervisor.metrics import counted_as
 from supervisor.model import HOLD_OFF, ChildSpec, Runbook, WorkerLabel
-from supervisor.plan import Plan, Step, Subject, is_as_desired, is_limited, make_plan
+from supervisor.plan import Plan, Step, Subject, is_as_desired
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
 from supervisor.store import Index
@@ -62,14 +63,17 @@ class Tick:
 
     def run(self, world: World) -> Report:
         """Decide and apply on a loaded world."""
-        self._reap(world)
-        decision = self._break(world)
-        opened = decision.breaker.is_open and not world.breaker.is_open
-        plan = Plan((), ()) if opened else make_plan(under(world.view, decision.breaker, world.now), world.now)
-        decision = _settle(world, decision, plan)
-        restarts = self._restarts(world, decision)
+        decided = decide(world)
+        decision, plan = decided.decision, decided.plan
+        self._reap(decided)
         label = world.index.settings.worker_label
-        items = [*restarts, *(_item(step, label) for step in plan.steps if not step.leave)]
+        restarts = [_restart(child, label) for child in decided.restarts]
+        frames = self._frames(world, decided)
+        items = [
+            *restarts,
+            *(_item(step, label, frames.pop(step.subject.id, "")) for step in plan.steps if not step.leave),
+        ]
+        items += [Item(item, world.index.places[item], frame=text) for item, text in frames.items()]
         with self._span(items) as span:
             applied = self._apply(world, decision, items, span.traceparent)
             self._publish(applied)
@@ -88,43 +92,19 @@ class Tick:
         traces = self.runtime.traces if any(item.claim is not None for item in items) else OFF
         return traces.span("tick", started=self.started)
 
-    def _reap(self, world: World) -> None:
-        """Free the leases past their deadline, but in a hold-off; their workers are planned for by the next tick."""
-        if world.view.held(world.now):
-            return
-        leases = [(subject.id, subject.place, subject.lease) for subject in world.view.subjects]
-        leases += [(child.spec.id, child.place, child.lease) for child in world.children]
-        for item, place, lease in leases:
-            if lease is None or not lease.is_over(world.now):
-                continue
-            longest = lease.longest_deadline
-            if self.runtime.leases.reap(self.supervisor, place, item, lease.token, self.id, longest):
+    def _frames(self, world: World, decided: Decided) -> dict[str, str]:
+        """Return the decisions to keep; a tick that opens the circuit decides nothing about workers."""
+        breaker = decided.decision.breaker
+        if breaker.is_open and not world.breaker.is_open:
+            return {}
+        return self.runtime.recorder.frames(self.supervisor, under(world.view, breaker, world.now), decided.plan)
+
+    def _reap(self, decided: Decided) -> None:
+        """Free the leases past their deadline."""
+        for item, place, lease in decided.overdue:
+            if self.runtime.leases.reap(self.supervisor, place, item, lease.token, self.id, lease.longest_deadline):
                 fields = {"worker_id": item, "action_type": lease.action, "action_id": lease.action_id}
                 log.tell("action.lost", token=lease.token, stage=lease.stage, **fields)
-
-    def _break(self, world: World) -> Decision:
-        return breaking.step(
-            world.breaker,
-            world.view.verdicts,
-            {child.spec.name: child.lease for child in world.children},
-            {child.spec.name: child.spec.start_grace for child in world.children},
-            world.index.settings,
-            world.now,
-            world.view.hold_until,
-            [child.spec.name for child in world.children if child.spec.type == "supervisor"],
-        )
-
-    def _restarts(self, world: World, decision: Decision) -> list[Item]:
-        """Return the claims for children that failed, and for those that nobody has started yet."""
-        items = []
-        forced = decision.breaker.forced
-        if world.view.held(world.now) or (forced is not None and forced.state == "open"):
-            return []
-        for child in world.children:
-            fresh = child.verdict.state == "absent" and not (child.lease is not None and child.lease.in_progress)
-            if child.spec.name in decision.restarts or (fresh and _may_start(child, world.now)):
-                items.append(_restart(child, world.index.settings.worker_label))
-        return items
 
     def _apply(self, world: World, decision: Decision, items: Sequence[Item], traceparent: str) -> Applied:
         changed = decision.breaker if decision.breaker != world.breaker else None
@@ -267,26 +247,8 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
     return report
 
 
-def _settle(world: World, decision: Decision, plan: Plan) -> Decision:
-    """Return the decision with what the plan tells of workers that try, or are held back, after an outage."""
-    if decision.breaker.is_open or world.view.held(world.now):
-        return decision
-    acted = [step.subject.id for step in plan.steps if is_limited(step)]
-    reasons = {skip.reason for skip in plan.skips}
-    breaker, said = breaking.settle(
-        decision.breaker,
-        acted,
-        {*acted, *(skip.worker_id for skip in plan.skips)},
-        SkipReason.HALF_OPEN in reasons,
-        not HELD_BACK.isdisjoint(reasons),
-        world.index.settings,
-        world.now,
-    )
-    return Decision(breaker, decision.restarts, (*decision.said, *said))
-
-
-def _item(step: Step, label: WorkerLabel) -> Item:
-    """Turn a step into what is written for it."""
+def _item(step: Step, label: WorkerLabel, frame: str) -> Item:
+    """Turn a step into what is written for it, with its decision if that is kept."""
     subject, lease = step.subject, step.subject.lease
     claim = None
     if step.action is not None and subject.snapshot is not None:
@@ -312,6 +274,7 @@ def _item(step: Step, label: WorkerLabel) -> Item:
         tuple(_QUARANTINES + failures.kind_of(said) for said in said_of if said.notice is WorkerNotice.QUARANTINED),
         claim,
         (subject.last_token, step.reason) if step.cancel else None,
+        frame,
     )
 
 
@@ -337,9 +300,10 @@ def _restart(child: Child, label: WorkerLabel) -> Item:
         failed_start_ticks=seen.start_ticks if seen else 0,
     )
     lease = child.lease
+    why = f"asked for by {child.control.restart_by}; " if child.wants_restart else ""
     claim = Claim(
         action,
-        f"{child.verdict.state}: {child.verdict.detail}",
+        f"{why}{child.verdict.state}: {child.verdict.detail}",
         lease.token if lease else "",
         child.generation,
         failures=lease.failures if lease else 0,
@@ -347,13 +311,6 @@ def _restart(child: Child, label: WorkerLabel) -> Item:
         counted_as=counted_as(label),
     )
     return Item(child.spec.id, child.place, claim=claim)
-
-
-def _may_start(child: Child, now: float) -> bool:
-    """Tell whether the first start of a child is due; starts that fail are repeated with backoff."""
-    failures = child.lease.failures if child.lease else 0
-    recovery = Recovery(attempts=failures)
-    return child.spec.process is not None and now >= breaking.next_attempt_at(recovery, child.lease, 0.0)
 
 
 def _flat(fields: dict[str, object]) -> tuple[str, ...]:

@@ -14,8 +14,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from structlog.contextvars import bound_contextvars
-
 from supervisor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +65,7 @@ class OpenTraces(Traces):
         from opentelemetry.context import Context
         from opentelemetry.trace import format_span_id, format_trace_id
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+        from structlog.contextvars import bound_contextvars
 
         w3c = TraceContextTextMapPropagator()
         context = w3c.extract({"traceparent": parent}, Context())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,6 +18,7 @@ from supervisor.model import (
     Lease,
     of_other_time,
 )
+from supervisor.orders import concerning, drained
 from supervisor.plan import Subject, View
 from supervisor.rendezvous import Heartbeats, is_away
 from supervisor.rules import Declared
@@ -38,6 +39,12 @@ class Child:
     observed: ChildObserved | None
     lease: Lease | None
     verdict: Verdict
+    control: Control = field(default_factory=Control)
+
+    @property
+    def wants_restart(self) -> bool:
+        """Tell whether an operator asked for a restart that was not begun since."""
+        return self.control.restart_at > (self.lease.claimed_at if self.lease is not None else 0.0)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ class World:
     nodes: Heartbeats
     view: View
     unreadable_children: Mapping[str, str]
+
+    @property
+    def drained(self) -> frozenset[str]:
+        """Return the nodes that an operator drains."""
+        return drained(self.index.orders, self.now)
 
     def clock_skew(self, place: str) -> float | None:
         """Return the seconds by which a node's clock is ahead of Redis', as measured last; None if never."""
@@ -123,7 +135,7 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
             **{item.removeprefix(CHILD_PREFIX): Verdict("unknown", why) for item, why in unreadable.items()},
             **{child.spec.name: child.verdict for child in children},
         },
-        slots=_slots(nodes, now),
+        slots=_slots(nodes, drained(index.orders, now), now),
         settings=index.settings,
         rules=(*(Declared(rule) for rule in index.settings.rules), *runtime.rules),
         data_since=times.data_since,
@@ -152,10 +164,10 @@ def _nodes(store: Store, supervisor: str, index: Index, now: float) -> Heartbeat
     return {**own, **{name: beats for name, beats in others.items() if not is_away(beats[0], now)}}
 
 
-def _slots(nodes: Heartbeats, now: float) -> dict[str, int]:
-    """Return the executor slots of each place that is not away; the pool has those of all nodes."""
+def _slots(nodes: Heartbeats, drained_nodes: Collection[str], now: float) -> dict[str, int]:
+    """Return the executor slots of each place that is not away; the pool has those of all nodes but the drained."""
     slots = {name: node.slots for name, (node, _) in nodes.items() if node is not None and not is_away(node, now)}
-    return {**slots, POOL: sum(slots.values())}
+    return {**slots, POOL: sum(number for name, number in slots.items() if name not in drained_nodes)}
 
 
 def _load_children(
@@ -169,6 +181,7 @@ def _load_children(
             spec = decode(texts["desired"] or "null", ChildSpec, keys.desired(place, item))
             seen = decode(texts["observed"], ChildObserved, keys.observed(place, item)) if texts["observed"] else None
             lease = decode(texts["lease"], Lease, keys.lease(place, item)) if texts["lease"] else None
+            control = decode(texts["control"], Control, keys.control(place, item)) if texts["control"] else Control()
         except BadDocument as error:
             unreadable[item] = str(error)
             continue
@@ -176,7 +189,7 @@ def _load_children(
             verdict = _verdict_on(runtime.store, spec.name, times.now)
         else:
             verdict = _verdict(spec, seen, place in away, lease and times.of_lease(lease), times)
-        children.append(Child(spec, place, index.generations.get(item, 0), seen, lease, verdict))
+        children.append(Child(spec, place, index.generations.get(item, 0), seen, lease, verdict, control))
     return children, unreadable
 
 
@@ -204,9 +217,19 @@ def _verdict(spec: ChildSpec, seen: ChildObserved | None, node_away: bool, last:
 
 def _load_subjects(runtime: Runtime, supervisor: str, index: Index, breaker: Breaker, times: Times) -> list[Subject]:
     return [
-        _subject(runtime, supervisor, item, place, texts, index.generations.get(item, 0), breaker, times)
+        _ordered(
+            _subject(runtime, supervisor, item, place, texts, index.generations.get(item, 0), breaker, times), index
+        )
         for item, place, texts in runtime.store.read_worker(supervisor, index.workers)
     ]
+
+
+def _ordered(subject: Subject, index: Index) -> Subject:
+    """Return the subject with the standing orders that concern it."""
+    if not index.orders:
+        return subject
+    group = subject.snapshot.desired.group if subject.snapshot is not None else ""
+    return msgspec.structs.replace(subject, orders=concerning(index.orders, subject.place, group))
 
 
 def _subject(

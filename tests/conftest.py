@@ -117,7 +117,8 @@ class OwnRedis:
 @pytest.fixture(autouse=True)
 def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give back how logs are made after each test: Celery and our parts set it up for their whole process."""
-    monkeypatch.setattr(logs, "_form", logs._form)
+    for name in ("_form", "_later"):
+        monkeypatch.setattr(logs, name, getattr(logs, name))
     root, made = logging.getLogger(), structlog.get_config()
     level, handlers, configured = root.level, root.handlers[:], structlog.is_configured()
     yield

@@ -15,6 +15,7 @@ from actions.model import Action
 
 DesiredState = Literal["running", "stopped"]
 STALE_AFTER = 10.0  # seconds: an observation this old carries no action but a stop (SPEC 4.4)
+KNOWN_LABELS = ("type", "node", "group", "supervisor")  # every worker has these, with what its documents say
 UNKNOWN_AFTER = 20.0  # seconds: an observation this old makes the phase unknown (SPEC 4.4)
 
 
@@ -51,7 +52,8 @@ class Desired(Document, frozen=True, kw_only=True):
 
     `config_id` is a digest of `config`: an incarnation that runs another one is outdated. `removed` means that the
     worker left the fleet file: it is stopped, then forgotten. `moves_to` names the place that it is to have instead of
-    this one: it is stopped here first. `group` is whose budget its actions count against.
+    this one: it is stopped here first. `group` is whose budget its actions count against. `labels` are for people, to
+    choose by.
     """
 
     state: DesiredState
@@ -61,6 +63,7 @@ class Desired(Document, frozen=True, kw_only=True):
     removed: bool = False
     moves_to: str = ""
     group: str = ""
+    labels: dict[str, str] = {}
 
 
 class Override(Document, frozen=True, kw_only=True):
@@ -74,13 +77,19 @@ class Override(Document, frozen=True, kw_only=True):
 class Control(Document, frozen=True, kw_only=True):
     """What an operator says about acting for a worker, beside what is desired of it; written by fsmctl alone.
 
-    `paused`: nothing is done for it, not even a stop. `resumed_at`: failures and quarantines from before are forgiven.
+    `paused`: nothing is done for it, not even a stop, until `ends_at` (0: until it is resumed). `resumed_at`: failures
+    and quarantines from before are forgiven. `restart_at`: a restart was asked for then, by whom and why says
+    `restart_by`; of a child, too.
     """
 
     paused: bool = False
     resumed_at: float = 0.0
     by: str = ""
     at: float = 0.0
+    ends_at: float = 0.0
+    reason: str = ""
+    restart_at: float = 0.0
+    restart_by: str = ""
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -141,6 +150,7 @@ class Status(Document, frozen=True, kw_only=True):
     `stuck_action` is the last action that was told as stuck.
     `fault` is what a consistency rule finds, beginning with the rule's name and a colon, since `fault_since`;
     `fault_counted` is the life and fault that was counted as a failure last.
+    `restarted_at` is the restart that was asked for and heeded last.
     """
 
     state: str
@@ -162,6 +172,7 @@ class Status(Document, frozen=True, kw_only=True):
     fault: str = ""
     fault_since: float = 0.0
     fault_counted: str = ""
+    restarted_at: float = 0.0
 
 
 class Metadata(msgspec.Struct, frozen=True):

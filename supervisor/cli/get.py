@@ -2,112 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import gc
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import click
 
 from supervisor.cli import rows
-from supervisor.cli.output import output_option, print_rows
+from supervisor.cli.kinds import KINDS, Kind, Row, asked
+from supervisor.cli.output import output_option, print_rows, rows_text
+from supervisor.cli.select import Filter, changed, chosen, named, ordered, parse_labels, parse_words
 from supervisor.cli.session import Session, with_session
+from supervisor.settings import is_dumb_terminal
 
-_COLUMNS = {
-    "workers": (
-        "ID id",
-        "TYPE type",
-        "NODE node",
-        "DESIRED desired",
-        "STATE state",
-        "SEEN observed_age",
-        "PID pid",
-        "ACTION action_or_why_not",
-    ),
-    "children": (
-        "NAME name",
-        "TYPE type",
-        "NODE node",
-        "VERDICT verdict",
-        "SEEN observed_age",
-        "PID pid",
-        "DETAIL detail",
-    ),
-    "nodes": (
-        "NAME name",
-        "STATUS status",
-        "HOST host",
-        "SLOTS slots",
-        "BEAT heartbeat_age",
-        "COLLECTOR collector_age",
-        "WATCHES observed",
-        "SKEW clock_skew",
-    ),
-    "actions": (
-        "WORKER worker_id",
-        "ACTION action",
-        "STATUS status",
-        "AGE age",
-        "TOOK took",
-        "NODE node",
-        "EXECUTOR executor",
-    ),
-    "circuit": ("SUPERVISOR supervisor", "STATE shown", "ATTEMPT retry_attempt", "OPEN downtime", "REASON reason"),
-}
-_WIDE = {
-    "workers": (
-        "MOVES_TO moves_to",
-        "PHASE phase",
-        "FOR state_age",
-        "RESTARTS restarts",
-        "CONDITION condition",
-        "REASON reason",
-    ),
-    "children": (),
-    "nodes": ("EXECUTOR executor",),
-    "actions": ("ID id", "DETAIL detail"),
-    "circuit": ("RECOVERY recovery_status",),
-}
-_EPILOG = """\b
+_EVERY = 2.0  # seconds between two looks of --watch
+_CLEAR = "\x1b[H\x1b[J"  # to the upper left, and clear what follows
+_EPILOG = f"""\b
+KIND is one of {", ".join(list(KINDS)[:5])},
+{", ".join(list(KINDS)[5:])}.
+
+\b
 Examples:
   fsmctl get workers
-  fsmctl get workers -o json
-  fsmctl get actions -o wide
+  fsmctl get workers -l line=1 --phase failed,degraded
+  fsmctl get workers --node edge-1 --sort -for -o wide
+  fsmctl get worker/line-1-temperature -o yaml
+  fsmctl get leases --watch
 """
 
 
-def _rows(kind: str, session: Session) -> Iterable[dict[str, Any]]:
-    for name, world in session.worlds():
-        if kind == "workers":
-            yield from rows.worker_rows(name, world)
-        elif kind == "children":
-            yield from (rows.child_row(name, child, world) for child in world.children)
-            yield from (
-                rows.unreadable_child_row(name, item, why, world) for item, why in world.unreadable_children.items()
-            )
-        elif kind == "nodes":
-            yield from (rows.node_row(name, place, world) for place in sorted(world.nodes))
-        elif kind == "circuit":
-            yield rows.circuit_row(name, world)
+@dataclass(frozen=True)
+class Wanted:
+    """What to list, and how."""
+
+    kind: Kind
+    names: Sequence[str]
+    filter: Filter
+    sort: str | None
+    output: str
+
+    def load(self, session: Session) -> list[Row]:
+        """Return the rows."""
+        kind, asked_for = self.kind, self.filter
+        whole = self.output not in ("table", "name") or self.sort is not None
+        found = list(kind.load(session, whole))
+        if self.names:
+            found = named(found, self.names, kind.names, kind.name)
+        elif kind.shown is not None and not asked_for.states:
+            found = [row for row in found if row[kind.state] in kind.shown]
+        found = chosen(found, asked_for, kind.state)
+        return found if self.sort is None else ordered(found, self.sort, kind.pairs(wide=True))
+
+    def show(self, found: Sequence[Row]) -> None:
+        """Print them."""
+        printed = [rows.public(row) for row in found] if self.output in ("json", "yaml") else list(found)
+        empty = f"no {self.kind.plural}"
+        print_rows(self.output, printed, self.kind.pairs(self.output == "wide"), empty, self.kind.name)
+
+
+def _watch(session: Session, wanted: Wanted) -> None:
+    """Show the list for as long as somebody looks: drawn anew on a terminal, else each row again that has news."""
+    redraw = sys.stdout.isatty() and not is_dumb_terminal()
+    before: dict[str, Row] = {}
+    first = True
+    while True:
+        found = wanted.load(session)
+        if redraw:
+            click.echo(_CLEAR, nl=False)
+            wanted.show(found)
         else:
-            leases = [(subject.id, subject.place, subject.lease) for subject in world.view.subjects]
-            leases += [(child.spec.id, child.place, child.lease) for child in world.children]
-            yield from (rows.action_row(name, item, place, lease, world.now) for item, place, lease in leases if lease)
+            _append(wanted, changed(found, before, wanted.kind.names[0]), first)
+            before = {row[wanted.kind.names[0]]: row for row in found}
+        first = False
+        session.runtime.clock.sleep(_EVERY)
 
 
-def _columns(kind: str, wide: bool) -> list[tuple[str, str]]:
-    texts = _COLUMNS[kind] + (_WIDE[kind] if wide else ())
-    return [(heading, key) for heading, key in (text.split() for text in texts)]
+def _append(wanted: Wanted, news: Sequence[Row], first: bool) -> None:
+    """Print rows below those that were printed before: of a table without its headings, of JSON one a line."""
+    if not news:
+        return
+    if wanted.output == "json":
+        import json
+
+        for row in news:
+            click.echo(json.dumps(rows.public(row), ensure_ascii=False))
+    elif wanted.output == "yaml":
+        wanted.show(news)
+    else:
+        text = rows_text(wanted.output, news, wanted.kind.pairs(wanted.output == "wide"), wanted.kind.name)
+        click.echo(text if first or wanted.output == "name" else text.partition("\n")[2])
 
 
 @click.command("get", epilog=_EPILOG)
-@click.argument("kind", type=click.Choice(tuple(_COLUMNS)))
+@click.argument("words", metavar="KIND [NAME]...", nargs=-1, required=True)
 @output_option
+@click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only those with this label.")
+@click.option("--state", "states", multiple=True, metavar="STATE", help="Only those in this state, verdict, status.")
+@click.option("--phase", "phases", multiple=True, metavar="PHASE", help="Only workers in this phase.")
+@click.option("--node", "nodes", multiple=True, metavar="NAME", help="Only what is on this node, or in the pool.")
+@click.option("--sort", metavar="COLUMN", help="By a column or a key of the JSON; -COLUMN: the largest first.")
+@click.option("-w", "--watch", is_flag=True, help="Go on showing it; in a pipe, what changes.")
 @with_session
-def command(session: Session, kind: str, output: str) -> None:
-    """List workers, children, nodes, actions or the circuit.
+def command(
+    session: Session, words: tuple[str, ...], output: str, sort: str | None, watch: bool, **only: tuple[str, ...]
+) -> None:
+    """List what there is of a KIND; with NAMEs, or their beginnings, only those.
 
-    Actions are those in progress, and each worker's last one.
+    `!=` is for labels too; options may be repeated or take several values with commas between. Beside its own labels,
+    a worker has type, node, group and supervisor. Actions are those in progress, and each worker's last one; leases
+    those that are held, and all with --state free,queued,running.
     """
-    found = list(_rows(kind, session))
-    if output == "json":
-        found = [rows.public(row) for row in found]
-    print_rows(output, found, _columns(kind, output == "wide"), f"no {kind}")
+    kind, names = asked(words)
+    words_of = {name: parse_words(only[name]) for name in ("states", "phases", "nodes")}
+    wanted = Wanted(kind, names, Filter(parse_labels(only["labels"]), **words_of), sort, output)
+    gc.disable()  # there are no cycles to find among the rows of a list, and it is looked for with every few hundred
+    if watch:
+        _watch(session, wanted)
+    wanted.show(wanted.load(session))

@@ -11,7 +11,7 @@ from supervisor.cli.session import Session, with_session
 _EPILOG = """\b
 Examples:
   fsmctl incidents
-  fsmctl incidents -n 1 -o json
+  fsmctl incidents --last 1 -o json
 """
 _COLUMNS = (
     ("ID", "id"),
@@ -26,7 +26,13 @@ _COLUMNS = (
 
 
 @click.command("incidents", epilog=_EPILOG)
-@click.option("-n", "--lines", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
+@click.option(
+    *("-n", "--last", "--lines", "lines"),
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    help="How many at most, the newest.",
+)
 @output_option
 @with_session
 def command(session: Session, lines: int, output: str) -> None:

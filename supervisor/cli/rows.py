@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from supervisor.breaker import recovery_status
-from supervisor.conditions import Condition, ConditionType, conditions, stuck
-from supervisor.model import CLOCK_SKEW, Incident, Lease, Stage, SupervisorSettings
+from supervisor.conditions import Condition, ConditionType, conditions, standing, stuck
+from supervisor.model import CLOCK_SKEW, Incident, Lease, NodeDocument, Stage, SupervisorSettings
 from supervisor.plan import Subject, derived, make_plan, phase_of, remembered
 from supervisor.rendezvous import is_away
 from supervisor.runbooks import runbook_of
@@ -38,38 +38,71 @@ def worker_rows(supervisor: str, world: World) -> list[dict[str, Any]]:
     return rows
 
 
+def worker_lines(supervisor: str, world: World) -> list[dict[str, Any]]:
+    """Return what a plain list shows of all workers, for which nothing has to be derived or planned."""
+    now, settings = world.now, world.index.settings
+    return [
+        {**_worker(supervisor, subject, now), **_action_or_why_not(subject, standing(subject, settings, now))}
+        for subject in world.view.subjects
+    ]
+
+
 def worker_row(supervisor: str, subject: Subject, world: World) -> dict[str, Any]:
     """Return one worker; a worker whose documents cannot be read is shown with that as its reason."""
-    snapshot = subject.snapshot
-    observed = snapshot.observed if snapshot else None
-    age = snapshot.metadata.age_seconds if snapshot else None
     reason, next_state = judged(subject, world.index.settings, world.now)
     held = conditions(subject, world.index.settings, world.now)
     return {
-        "id": subject.id,
-        "type": snapshot.identity.type if snapshot else None,
-        "node": subject.place,
-        "desired": snapshot.desired.state if snapshot else None,
-        "state": snapshot.status.state if snapshot else "unreadable",
-        "phase": phase_of(subject).value,
+        **_worker(supervisor, subject, world.now),
         "reason": reason,
+        "next_state": next_state,
+        "conditions": [condition_of(one) for one in held],
+        "condition": ",".join(one.type for one in held),
+        **_action_or_why_not(subject, held),
+    }
+
+
+def _worker(supervisor: str, subject: Subject, now: float) -> dict[str, Any]:
+    """Return what is stored of a worker."""
+    snapshot = subject.snapshot
+    if snapshot is None:
+        return {**_UNREADABLE, "id": subject.id, "node": subject.place, "supervisor": supervisor}
+    desired, status, observed, age = snapshot.desired, snapshot.status, snapshot.observed, snapshot.metadata.age_seconds
+    return {
+        "id": subject.id,
+        "type": snapshot.identity.type,
+        "node": subject.place,
+        "group": desired.group or None,
+        "labels": desired.labels,
+        "desired": desired.state,
+        "state": status.state,
+        "phase": phase_of(subject).value,
         "observed_age_seconds": rounded(age),
         "pid": observed.pid if observed else None,
-        "action": action_of(subject.lease, subject.place),
-        "next_state": next_state,
-        "restarts": snapshot.status.restarts if snapshot else 0,
-        "overridden": snapshot.overridden if snapshot else False,
-        "removed": snapshot.desired.removed if snapshot else False,
-        "moves_to": (snapshot.desired.moves_to or None) if snapshot else None,
-        "since": rounded(snapshot.status.since) if snapshot else None,
-        "conditions": [condition_of(one) for one in held],
+        "restarts": status.restarts,
+        "overridden": snapshot.overridden,
+        "removed": desired.removed,
+        "moves_to": desired.moves_to or None,
+        "since": rounded(status.since),
         "supervisor": supervisor,
         "observed_age": ago(age),
-        "state_age": ago(world.now - snapshot.status.since) if snapshot else "-",
-        "action_name": subject.lease.action if subject.lease and subject.lease.in_progress else None,
-        "action_or_why_not": _action_or_why_not(subject, held),
-        "condition": ",".join(one.type for one in held),
+        "state_age": ago(now - status.since),
     }
+
+
+_UNREADABLE: dict[str, Any] = {
+    **dict.fromkeys(("id", "type", "node", "group")),
+    "labels": {},
+    "desired": None,
+    "state": "unreadable",
+    "phase": Phase.UNKNOWN.value,
+    **dict.fromkeys(("observed_age_seconds", "pid")),
+    "restarts": 0,
+    "overridden": False,
+    "removed": False,
+    **dict.fromkeys(("moves_to", "since", "supervisor")),
+    "observed_age": "-",
+    "state_age": "-",
+}
 
 
 def condition_of(condition: Condition) -> dict[str, Any]:
@@ -77,13 +110,16 @@ def condition_of(condition: Condition) -> dict[str, Any]:
     return {"type": condition.type.value, "reason": condition.reason, "since": rounded(condition.since)}
 
 
-def _action_or_why_not(subject: Subject, held: Sequence[Condition]) -> str | None:
-    """Return the action in progress in a word, or what an operator must know when there is none."""
-    lease = subject.lease
+def _action_or_why_not(subject: Subject, held: Sequence[Condition]) -> dict[str, Any]:
+    """Return the action in progress, and in a word what an operator must know when there is none."""
+    lease, snapshot = subject.lease, subject.snapshot
     if lease is not None and lease.in_progress:
-        return f"{lease.action}, stuck" if ConditionType.STUCK in {one.type for one in held} else lease.action
-    moving = "moving" if subject.snapshot is not None and subject.snapshot.desired.moves_to else None
-    return next((one.type.value for one in held if one.type in _SHOWN), moving)
+        is_stuck = ConditionType.STUCK in {one.type for one in held}
+        shown: str | None = f"{lease.action}, stuck" if is_stuck else lease.action
+    else:
+        moving = "moving" if snapshot is not None and snapshot.desired.moves_to else None
+        shown = next((one.type.value for one in held if one.type in _SHOWN), moving) if held else moving
+    return {"action": action_of(lease, subject.place), "action_or_why_not": shown}
 
 
 def judged(subject: Subject, settings: SupervisorSettings, now: float) -> tuple[str, str | None]:
@@ -162,7 +198,7 @@ def node_row(supervisor: str, place: str, world: World) -> dict[str, Any]:
     collector_age = world.now - collector.at if collector else None
     return {
         "name": place,
-        "status": "away" if away else "ready",
+        "status": "away" if away else _drained(place, node, world) or "ready",
         "host": node.host if node else None,
         "executor": node.executor if node else None,
         "slots": node.slots if node else None,
@@ -175,6 +211,13 @@ def node_row(supervisor: str, place: str, world: World) -> dict[str, Any]:
         "collector_age": ago(collector_age),
         "clock_skew": _shown_skew(world.clock_skew(place)),
     }
+
+
+def _drained(place: str, node: NodeDocument | None, world: World) -> str:
+    """Return how far the drain of a node that lives has got: it takes no floating work; "" for none."""
+    if place not in world.drained:
+        return ""
+    return "drained" if node is not None and node.drained else "draining"
 
 
 def _shown_skew(seconds: float | None) -> str:
@@ -254,10 +297,14 @@ def action_row(supervisor: str, worker_id: str, place: str, lease: Lease, now: f
 
 def public(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row without what only the table needs."""
-    hidden = (
+    keep_status = "heartbeat_age" in row  # a node's status is data
+    return {key: value for key, value in row.items() if key not in _HIDDEN or (key == "status" and keep_status)}
+
+
+_HIDDEN = frozenset(
+    (
         "observed_age",
         "state_age",
-        "action_name",
         "action_or_why_not",
         "condition",
         "heartbeat_age",
@@ -271,6 +318,7 @@ def public(row: dict[str, Any]) -> dict[str, Any]:
         "age",
         "status",
         "took",
+        "until",
+        "oldest",
     )
-    keep_status = "heartbeat_age" in row  # a node's status is data
-    return {key: value for key, value in row.items() if key not in hidden or (key == "status" and keep_status)}
+)

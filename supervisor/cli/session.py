@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import getpass
 import socket
@@ -11,9 +10,11 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from supervisor.cli.matching import not_found, pick
 from supervisor.connection import STORE_ERRORS, check_server, words_for
 from supervisor.errors import NotFound, StoreUnreachable
-from supervisor.logs import configure
+from supervisor.keys import CHILD_PREFIX
+from supervisor.logs import configure_later
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Index
@@ -28,9 +29,10 @@ class Session:
     def __init__(self, data_dir: str | None, supervisor: str | None) -> None:
         """Connect. Raises `UsageError` or `StoreUnreachable`."""
         self.settings = Settings.from_env(data_dir=data_dir)
-        configure(self.settings.log_format, self.settings.log_level)
+        configure_later(self.settings.log_format, self.settings.log_level)
         self.runtime: Runtime = make_runtime(self.settings)
         check_server(self.runtime.store.client, self.settings)
+        self.runtime.store.check_schema()
         self._only = supervisor
 
     def indexes(self) -> Iterator[tuple[str, Index]]:
@@ -51,6 +53,11 @@ class Session:
         for name, index in self.indexes():
             yield name, load_world(self.runtime, name, index, now)
 
+    def world(self, supervisor: str) -> World:
+        """Return the world of a supervisor, which has a fleet, as it is now."""
+        index = dict(self.indexes())[supervisor]
+        return load_world(self.runtime, supervisor, index, self.runtime.store.now())
+
     def find(self, item: str) -> tuple[str, str]:
         """Return (supervisor, place) of a worker id or `child/NAME`. Raises `NotFound` with a suggestion."""
         known: list[str] = []
@@ -58,9 +65,21 @@ class Session:
             if item in index.places:
                 return name, index.places[item]
             known += index.places
-        close = difflib.get_close_matches(item, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known)) or 'none'}"
-        raise NotFound(f"no worker or child {item!r}{hint}")
+        raise not_found("worker or child", item, known)
+
+    def match(self, text: str) -> tuple[str, str, str]:
+        """Return (id, supervisor, place) of a worker or `child/NAME` by its id, or by a beginning that it alone has.
+
+        For commands that only read; one that acts takes whole ids (`find`). Raises `NotFound`, and `UsageError` where
+        several begin so.
+        """
+        known = {item: (name, place) for name, index in self.indexes() for item, place in index.places.items()}
+        child = f"{CHILD_PREFIX}{text}"
+        item = child if child in known and text not in known else text
+        is_child = item.startswith(CHILD_PREFIX)
+        among = [one for one in known if one.startswith(CHILD_PREFIX) == is_child]
+        item = item if item in known else pick("worker or child", item, among)
+        return (item, *known[item])
 
 
 def operator() -> str:

@@ -7,31 +7,30 @@ import dataclasses
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from supervisor import launch
-from supervisor.cli import rows
+from supervisor.cli.screen import State
+from supervisor.cli.watch import Eye, Screen, carry_out, is_terminal
 from supervisor.clock import SystemClock
 from supervisor.collector import Collector
 from supervisor.connection import STORE_ERRORS, check_server
-from supervisor.errors import BadDocument
-from supervisor.fleet import Fleet, read_fleets
+from supervisor.fleet import read_fleets
 from supervisor.launch import Part, Runner
 from supervisor.logs import configure
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import URL_FILE, Settings, has_own_redis
 from supervisor.traces import check
-from supervisor.view import load_world
+from supervisor.view import World, load_world
 from workers.registry import built_in
 
 _REDIS_START = 10.0  # seconds for the private Redis to load its data and answer
+_SAID = 50  # of what the parts' runner said while the screen was the fleet's, lines to be shown afterwards
 _EPILOG = """\b
 Examples:
   fsmctl up --fleet compose/demo/fleet.toml
@@ -80,6 +79,8 @@ class Up:
             runner = Runner(self.settings, self.clock, self.say)
             runner.clean_up()
             self._check_ports()
+            if redis_part is None:
+                self._check_store(make_runtime(self.settings))  # before anything runs that would have to be stopped
             tail = launch.Tail(self.settings.data_dir, click.echo)
             stack.callback((self.settings.data_dir / URL_FILE).unlink, missing_ok=True)
             stack.callback(self._stop, runner)
@@ -114,9 +115,13 @@ class Up:
         runtime = make_runtime(self.settings)
         if part is not None:
             launch.wait_until(runtime.store.answers, "the private Redis to answer", _REDIS_START, self.clock)
-        check_server(runtime.store.client, self.settings)
+        self._check_store(runtime)
         launch.write_private(self.settings.data_dir / URL_FILE, self.settings.redis_url + "\n")
         return runtime
+
+    def _check_store(self, runtime: Runtime) -> None:
+        check_server(runtime.store.client, self.settings)
+        runtime.store.check_schema()
 
     def _tell(self) -> None:
         own = f"private, data in {self.settings.data_dir / 'redis'}" if self.private else "yours"
@@ -133,19 +138,51 @@ class Up:
 
     def _show(self, runner: Runner, runtime: Runtime, tail: launch.Tail) -> None:
         """Show the fleet live on a terminal, the parts' log lines otherwise."""
-        if not sys.stdout.isatty():
-            launch.run_until(self.stop, runner, tail.look)
-            tail.look()
+        if is_terminal():
+            self._show_live(runner, runtime)
             return
-        with Live(fleet_table(runtime, self.fleets), console=Console(), auto_refresh=False) as live:
-            # messages of the runner go above the table
-            runner.say = lambda text: live.console.print(text, soft_wrap=True, markup=False, highlight=False)
+        launch.run_until(self.stop, runner, tail.look)
+        tail.look()
 
-            def show() -> None:
-                live.update(fleet_table(runtime, self.fleets), refresh=True)
+    def _show_live(self, runner: Runner, runtime: Runtime) -> None:
+        """Show what `fsmctl watch` shows; what the runner has to say is there, and afterwards above the prompt."""
+        root = click.get_current_context().find_root().command
+        options = {"data_dir": str(self.settings.data_dir)}
+        eye = Eye(runtime, lambda: self._worlds(runtime), lambda order: carry_out(root, options, order))
+        screen = Screen(eye, self.clock, State(quits="stop all"))
+        said: list[str] = []
 
-            launch.run_until(self.stop, runner, show)
-        runner.say = self.say
+        def say(text: str) -> None:
+            said.append(text)
+            screen.say(text)
+
+        runner.say = say
+        try:
+            screen.run(self._minding(runner))
+        finally:
+            runner.say = self.say
+            for text in said[-_SAID:]:
+                self.say(text)
+
+    def _worlds(self, runtime: Runtime) -> Iterator[tuple[str, World]]:
+        now = runtime.store.now()
+        for fleet in self.fleets:
+            index = runtime.store.index(fleet.settings.name)
+            if index is not None:
+                yield fleet.settings.name, load_world(runtime, fleet.settings.name, index, now)
+
+    def _minding(self, runner: Runner) -> Callable[[], bool]:
+        """Return what minds the parts every now and then, and tells whether to go on."""
+        due = 0.0
+
+        def minds() -> bool:
+            nonlocal due
+            if self.clock.monotonic() >= due:
+                runner.watch()
+                due = self.clock.monotonic() + launch.LOOK_EVERY
+            return not self.stop.is_set()
+
+        return minds
 
     def _stop(self, runner: Runner) -> None:
         self.say("stopping")
@@ -168,51 +205,6 @@ def _fsmctl(settings: Settings) -> str:
     name = str(program) if program.parent != Path() else "fsmctl"
     default = Path(".fsm").resolve() == settings.data_dir
     return name if default else f"{name} --data-dir {settings.data_dir}"
-
-
-def fleet_table(runtime: Runtime, fleets: Sequence[Fleet]) -> Table:
-    """Return the fleets as one picture of 80 columns; readable without colour."""
-    table = Table(box=None, pad_edge=False, title_justify="left", expand=False)
-    for heading, width in (
-        ("WORKER", 20),
-        ("NODE", 8),
-        ("DESIRED", 8),
-        ("STATE", 9),
-        ("SEEN", 5),
-        ("PID", 7),
-        ("ACTION", 12),
-    ):
-        table.add_column(heading, no_wrap=True, max_width=width)
-    titles = []
-    for fleet in fleets:
-        try:
-            circuit = _add_rows(table, runtime, fleet.settings.name)
-        except STORE_ERRORS as error:
-            table.title = f"the store does not answer: {error}"
-            return table
-        except BadDocument as error:  # no reason to stop what runs
-            circuit = str(error)
-        titles.append(circuit if len(fleets) == 1 else f"{fleet.settings.name}: {circuit}")
-    table.title = "\n".join(titles)
-    return table
-
-
-def _add_rows(table: Table, runtime: Runtime, name: str) -> str:
-    """Add a supervisor's workers and return its circuit and children in a line."""
-    index = runtime.store.index(name)
-    if index is None:
-        return ""
-    world = load_world(runtime, name, index, runtime.store.now())
-    for row in rows.worker_rows(name, world):
-        cells = ("id", "node", "desired", "state", "observed_age", "pid", "action_or_why_not")
-        table.add_row(
-            *(str(row[cell]) if row[cell] is not None else "-" for cell in cells), style=_STYLES.get(row["phase"])
-        )
-    children = "  ".join(f"{child.spec.name} {child.verdict.state}" for child in world.children)
-    return f"circuit {world.breaker.state}  {children}"
-
-
-_STYLES = {"running": "green", "degraded": "yellow", "failed": "red", "unknown": "magenta"}
 
 
 @click.command("up", epilog=_EPILOG)

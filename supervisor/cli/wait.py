@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import click
 
 from supervisor.cli import rows
+from supervisor.cli.duration import DurationType
 from supervisor.cli.session import Session
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import NotFound, StoreUnreachable, SupervisorError, TimedOut
@@ -15,27 +17,13 @@ from workers.duration import Duration, ago
 
 _POLL = 0.2  # seconds between two looks
 _FIELDS = {"worker": ("state", "phase", "desired", "node"), "child": ("verdict",), "circuit": ("state",)}
+_LISTS = {"worker": "workers", "child": "children", "circuit": "circuit"}
 _EPILOG = """\b
 Examples:
   fsmctl wait worker/line-1-temperature --for state=running --timeout 60s
   fsmctl wait child/broker --for verdict=ok
   fsmctl wait circuit/plant-1 --for state=closed
 """
-
-
-class _DurationType(click.ParamType[Duration]):
-    """A duration as people write it."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Duration:
-        """Return the duration."""
-        if isinstance(value, Duration):
-            return value
-        try:
-            return Duration.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 def _parse(target: str, condition: str) -> tuple[str, str, str, str]:
@@ -53,7 +41,13 @@ def _parse(target: str, condition: str) -> tuple[str, str, str, str]:
 
 def _row(session: Session, kind: str, name: str) -> dict[str, Any]:
     """Return the row of what is waited for. Raises `NotFound`."""
+    known: list[str] = []
     for supervisor, world in session.worlds():
+        known += {
+            "circuit": [supervisor],
+            "child": [child.spec.name for child in world.children],
+            "worker": [subject.id for subject in world.view.subjects],
+        }[kind]
         if kind == "circuit" and supervisor == name:
             return rows.circuit_row(supervisor, world)
         if kind == "child" and (child := next((child for child in world.children if child.spec.name == name), None)):
@@ -61,7 +55,9 @@ def _row(session: Session, kind: str, name: str) -> dict[str, Any]:
         subject = next((subject for subject in world.view.subjects if subject.id == name), None)
         if kind == "worker" and subject is not None:
             return rows.worker_row(supervisor, subject, world)
-    raise NotFound(f"no {kind} {name!r}; see `fsmctl get {'circuit' if kind == 'circuit' else 'workers'}`")
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"see `fsmctl get {_LISTS[kind]}`"
+    raise NotFound(f"no {kind} {name!r}; {hint}")
 
 
 def _look(options: dict[str, Any], kind: str, name: str) -> tuple[dict[str, Any] | None, SupervisorError | None]:
@@ -92,7 +88,7 @@ def _is_current(row: dict[str, Any]) -> bool:
     metavar="FIELD=VALUE",
     help="worker: state, phase, desired, node; child: verdict; circuit: state.",
 )
-@click.option("--timeout", type=_DurationType(), default="60s", show_default=True, help="How long at most.")
+@click.option("--timeout", type=DurationType(), default="60s", show_default=True, help="How long at most.")
 @click.pass_context
 def command(context: click.Context, target: str, condition: str, timeout: Duration) -> None:
     """Wait until a worker, child or circuit is as wanted; exit code 6 when it is not in time.

@@ -2,11 +2,12 @@
 -- Nothing at all happens unless the tick lease is still this tick's: a tick that was paused and wakes late changes nothing.
 -- KEYS  1 tick  2 circuit  3 generations (hash)  4 the supervisor's counters  5 the supervisor's events
 --       6 incidents (hash), then per item
---       lease, status, counters, events, asks, wake
+--       lease, status, counters, events, asks, wake, history
 -- ARGV  1 now ('' = Redis')  2 tick id  3 tick lease in s  4 JSON:
 --       circuit_generation   what the plan was made under
 --       circuit              new document as text (optional), incident {id, text, most kept} (optional), counters [[field, n]…], events [[name, value…]…]
---       items                {id, status?, events? [[name, value…]…], counters? [field…], claim?, cancel?}
+--       history_kept         decisions that each place's history keeps
+--       items                {id, status?, events? [[name, value…]…], counters? [field…], claim?, cancel?, frame?}
 --                            claim = {token, generation, ttl, lease}; lease holds timeout, failures and kills to go on from,
 --                            and counted_as (optional), which labels its counters instead of the id
 --                            cancel = {token, reason}: the action in progress under that token is asked to give up
@@ -46,17 +47,7 @@ local function claim(keys, id, wanted)
   if (lease and lease.token or '') ~= wanted.token then return 'refused:token' end
   if tonumber(redis.call('HGET', KEYS[3], id) or 0) ~= wanted.generation then return 'refused:generation' end
   if not same_circuit then return 'refused:circuit' end
-  local last = lease and math.max(tonumber(lease.token), tonumber(lease.fence or 0)) or 0
-  local claimed = wanted.lease
-  claimed.token = string.format('%.0f', math.max(last + 1, us))
-  claimed.stage = 'queued'
-  claimed.claimed_at = now
-  claimed.deadline = now + wanted.ttl
-  save(keys[1], claimed)
-  count(keys[3], 'supervisor_actions_enqueued_total|' .. (claimed.counted_as or id) .. '|' .. claimed.action)
-  event(keys[4], traced(claimed, {'event', 'action.claimed', 'worker_id', id, 'action', claimed.action,
-    'action_id', claimed.action_id, 'token', claimed.token, 'reason', claimed.reason}))
-  return claimed.token
+  return grant({keys[1], keys[3], keys[4]}, lease, wanted.lease, us, wanted.ttl)
 end
 
 local function cancel(keys, wanted)
@@ -67,11 +58,16 @@ end
 
 local answers = {'applied'}
 for i, item in ipairs(batch.items) do
-  local first = 6 + (i - 1) * 6
-  local keys = {unpack(KEYS, first + 1, first + 6)}
+  local first = 6 + (i - 1) * 7
+  local keys = {unpack(KEYS, first + 1, first + 7)}
   if item.status then redis.call('SET', keys[2], item.status) end
   for _, fields in ipairs(item.events or {}) do event(keys[4], fields) end
   for _, field in ipairs(item.counters or {}) do count(keys[3], field) end
+  if item.frame and full then
+    redis.call('XTRIM', keys[7], 'MAXLEN', 0) -- what is only for people to look back on gives way first
+  elseif item.frame then
+    redis.call('XADD', keys[7], 'MAXLEN', '~', batch.history_kept, '*', 'worker_id', item.id, 'frame', item.frame)
+  end
   if item.cancel and not held then cancel(keys, item.cancel) end
   local answer = item.claim and claim(keys, item.id, item.claim) or ''
   if string.sub(answer, 1, 8) == 'refused:' then

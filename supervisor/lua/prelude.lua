@@ -84,6 +84,21 @@ local function traced(lease, fields)
   return fields
 end
 
+-- Write a claim over a lease that is free (or nil), count and tell it; return its token.
+-- keys: lease, counters, events
+local function grant(keys, lease, claimed, us, ttl)
+  local last = lease and math.max(tonumber(lease.token), tonumber(lease.fence or 0)) or 0
+  claimed.token = string.format('%.0f', math.max(last + 1, us))
+  claimed.stage = 'queued'
+  claimed.claimed_at = seconds(us)
+  claimed.deadline = claimed.claimed_at + ttl
+  save(keys[1], claimed)
+  count(keys[2], 'supervisor_actions_enqueued_total|' .. (claimed.counted_as or claimed.worker_id) .. '|' .. claimed.action)
+  event(keys[3], traced(claimed, {'event', 'action.claimed', 'worker_id', claimed.worker_id, 'action', claimed.action,
+    'action_id', claimed.action_id, 'token', claimed.token, 'reason', claimed.reason}))
+  return claimed.token
+end
+
 -- Count an ended action, tell it, and free its lease. Used by end.lua, reap.lua and for cancelling.
 -- keys: lease, counters, events, asks, wake; killed: the action's pool process died of it
 local function free(keys, lease, now, outcome, detail, killed)

@@ -1,9 +1,9 @@
 -- Bring back what people wished for, from a mirror on disk, into a Redis that holds less than that, and hold off.
 -- KEYS  1 supervisors (set)  2 settings  3 index (hash)  4 generations (hash)  5 revision  6 tick  7 counters  8 events  9 wake,
---       10 circuit, then documents
+--       10 circuit  11 orders (hash), then documents
 -- ARGV  1 now ('' = Redis')  2 supervisor  3 the revision that the store was seen at ('0' = none)  4 hold-off in s
 --       5 JSON {revision (text), settings (text), places {id: place}, generations {id: number}, forced (an operator's word
---       about the circuit, or not there)}, then the text of each document ('' = it goes)
+--       about the circuit, or not there), orders {name: text}}, then the text of each document ('' = it goes)
 -- Returns 1, or 0 when the store has moved on since it was looked at: nothing is changed then
 local now = seconds(now_us(ARGV[1]))
 if (redis.call('GET', KEYS[5]) or '0') ~= ARGV[3] then return 0 end
@@ -21,8 +21,8 @@ for id, place in pairs(wishes.places) do
   redis.call('HSET', KEYS[3], id, place)
   redis.call('HSET', KEYS[4], id, string.format('%.0f', math.max(before[id], wishes.generations[id] or 0)))
 end
-for i = 11, #KEYS do
-  if ARGV[i - 5] == '' then redis.call('DEL', KEYS[i]) else redis.call('SET', KEYS[i], ARGV[i - 5]) end
+for i = 12, #KEYS do
+  if ARGV[i - 6] == '' then redis.call('DEL', KEYS[i]) else redis.call('SET', KEYS[i], ARGV[i - 6]) end
 end
 local circuit = load(KEYS[10]) or {schema = 1}
 if wishes.forced or circuit.forced then
@@ -30,6 +30,9 @@ if wishes.forced or circuit.forced then
   circuit.generation = (circuit.generation or 0) + 1
   save(KEYS[10], circuit)
 end
+
+redis.call('DEL', KEYS[11])
+for name, text in pairs(wishes.orders) do redis.call('HSET', KEYS[11], name, text) end
 
 local tick = load(KEYS[6]) or {schema = 1}
 hold_off(tick, now, tonumber(ARGV[4]))

@@ -78,10 +78,15 @@ class _Worker:
 
     seen: int = 0
     begun: set[tuple[str, int]] = field(default_factory=set)
-    open: dict[int, _Effect] = field(default_factory=dict)
+    open: dict[tuple[str, int], _Effect] = field(default_factory=dict)
     running: bool = False
     until: float | None = None
     after_freeze: bool = False  # a frozen effect was under way since the last commit by another one
+
+
+def _process(line: Line) -> tuple[str, int]:
+    """Return who wrote a line: nodes in containers have pids of their own."""
+    return line["node"], line["pid"]
 
 
 def parse(text: str) -> list[Line]:
@@ -142,7 +147,7 @@ class _Reading:
         worker.seen = max(worker.seen, token)
         worker.begun.add((verb, token))
         effect = _Effect(verb, token, line["pid"], line["node"], frozen=line["node"] in self.frozen)
-        worker.open[line["pid"]] = effect
+        worker.open[_process(line)] = effect
 
     def _check_overlap(self, number: int, line: Line, worker: _Worker) -> None:
         """See that nothing else is under way; `alone` is the kernel's word, also for who died without one."""
@@ -160,7 +165,7 @@ class _Reading:
 
     def _commit(self, number: int, line: Line) -> None:
         worker = self.workers.setdefault(line["worker"], _Worker())
-        effect = worker.open.pop(line["pid"], None)
+        effect = worker.open.pop(_process(line), None)
         token = line["token"]
         if effect is None and not any(token == known for _, known in worker.begun):
             self._say("impossible", number, line, f"{line['verb']} under {token} was committed and never began")
@@ -179,12 +184,12 @@ class _Reading:
     def _end(self, number: int, line: Line) -> None:
         """An incarnation of a process has ended by itself."""
         worker = self.workers.setdefault(line["worker"], _Worker())
-        if worker.open.pop(line["pid"], None) is None:
+        if worker.open.pop(_process(line), None) is None:
             self._say("overlap", number, line, f"pid {line['pid']} ended after its successor began alone")
 
     def _refused(self, number: int, line: Line) -> None:
         """The gateway fenced an effect: what was asked for did not happen."""
-        self.workers.setdefault(line["worker"], _Worker()).open.pop(line["pid"], None)
+        self.workers.setdefault(line["worker"], _Worker()).open.pop(_process(line), None)
 
     @staticmethod
     def _runs(worker: _Worker, time: float) -> bool:

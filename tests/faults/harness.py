@@ -301,7 +301,7 @@ class Plant:
 
     def apply(self) -> None:
         """Apply the fleet file, as an operator does."""
-        self.fsmctl("apply", "-f", str(self.fleet_file()))
+        self.fsmctl("apply", "-f", str(self.fleet_file()), "--yes")
 
     def fsmctl(self, *arguments: str) -> str:
         """Run fsmctl and return what it printed; fail if it fails."""

@@ -52,7 +52,7 @@ def test_an_effect_that_outlived_its_killed_executor_overlaps_all_the_same() -> 
 
 def test_an_effect_of_a_frozen_executor_may_overlap_its_successor() -> None:
     lines = [begin("a", 1, pid=1), fault("freeze", "edge-1"), begin("a", 2, pid=2, node="edge-2", alone=False)]
-    assert kinds(*lines, fault("thaw", "edge-1"), refused("a", 1, pid=1), commit("a", 2, pid=2)) == []
+    assert kinds(*lines, fault("thaw", "edge-1"), refused("a", 1, pid=1), commit("a", 2, pid=2, node="edge-2")) == []
 
 
 def test_a_process_is_not_excused_for_a_frozen_executor() -> None:

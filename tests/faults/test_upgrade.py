@@ -79,7 +79,7 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
 def change(plant: Plant, tree: Path, *names: str) -> None:
     """Stop pieces as an upgrade does, one after the other, and start each again from another tree."""
     for name in names:
-        plant.extra[name] = {"PYTHONPATH": str(tree)}
+        plant.extra[name] = {"PYTHONPATH": str(tree), "FSM_DRAIN_TIMEOUT": "30"}  # however busy this machine is
         if name not in plant.pieces:
             continue
         plant.pieces[name].end(60)

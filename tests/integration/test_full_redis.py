@@ -341,7 +341,7 @@ def test_a_persons_wish_that_a_full_redis_refuses_is_one_sentence_with_what_to_d
     set_up(client, tmp_path)
     fill(client)
     environ = {"FSM_REDIS_URL": own_redis.url, "FSM_NAMESPACE": "test", "FSM_DATA_DIR": str(tmp_path)}
-    result = CliRunner(env=environ).invoke(fsmctl, ["set", "flow-1", "stopped"])
+    result = CliRunner(env=environ).invoke(fsmctl, ["set", "flow-1", "stopped", "--yes"])
     assert isinstance(result.exception, StoreUnreachable)
     assert result.exception.exit_code == 5
     assert "has reached its maxmemory" in str(result.exception)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from actions.model import Outcome
 from supervisor import execute
-from supervisor.keys import ASKS_CAP, EVENTS_CAP, SUPERVISOR, supervisors
+from supervisor.keys import ASKS_CAP, EVENTS_CAP, HISTORY_CAP, SUPERVISOR, schema, supervisors
 from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, grant_of, worker
 
@@ -23,10 +23,11 @@ ONE_EACH = {
     "counters",
     "revision",
     "mismatches",
+    "orders",
     "rejected",
 }  # per place
 ONE_PER_ITEM = {"identity", "desired", "override", "observed", "status", "lease"}  # gone with forget
-STREAMS = {"events": EVENTS_CAP}
+STREAMS = {"events": EVENTS_CAP, "history": HISTORY_CAP}
 LISTS = {"asks": ASKS_CAP}
 WITH_TTL = {"wake"}
 
@@ -39,7 +40,7 @@ def unbounded(plant: Plant, items: set[str]) -> list[str]:
     """Return the keys that nothing bounds, given the items that the fleet has."""
     found = []
     for key in plant.client.keys("*"):
-        if key == supervisors("test"):
+        if key in (schema("test"), supervisors("test")):
             continue
         form = re.fullmatch(rf"test:{NAME}:({SUPERVISOR}|{NODE}):([a-z]+)(?::(.+))?", key)
         kind, item = (form[2], form[3]) if form else ("", None)

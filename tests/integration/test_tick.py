@@ -10,10 +10,12 @@ from actions.model import Outcome
 from actions.restart_child import RestartChild
 from supervisor import tick
 from supervisor.circuit import Breaker, Recovery
+from supervisor.decide import Decided
 from supervisor.dispatch import Message
 from supervisor.keys import SUPERVISOR
 from supervisor.model import Incident
 from supervisor.tick import Report
+from supervisor.view import World
 from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, grant_of, put, worker
 
@@ -307,13 +309,13 @@ def test_a_tick_that_lost_its_lease_while_it_decided_publishes_nothing_and_says_
 ) -> None:
     advance(calm, 2)
     look(calm)
-    decide = tick.make_plan
+    decide = tick.decide
 
-    def paused(view: object, now: float) -> object:
+    def paused(world: World) -> Decided:
         calm.clock.advance(60)
-        return decide(view, now)  # type: ignore[arg-type]
+        return decide(world)
 
-    monkeypatch.setattr(tick, "make_plan", paused)
+    monkeypatch.setattr(tick, "decide", paused)
     found, messages = calm.must_tick()
     assert (found.late, messages) == (True, [])
     assert (calm.lease(), calm.counters()) == (None, {})

@@ -32,7 +32,7 @@ def stubborn(running: System) -> Iterator[System]:
     for name in STUBBORN:
         running.wait_for(f"worker/{name}", "state=running")
     yield running
-    running.fsmctl("apply", "-f", str(running.fleet))
+    running.fsmctl("apply", "-f", str(running.fleet), "--yes")
     wait_until(lambda: not set(STUBBORN) & {row["id"] for row in running.json("get", "workers")}, "them to go", 60)
 
 
@@ -69,7 +69,7 @@ def test_s8_five_actions_run_at_the_same_time_and_are_in_progress_until_they_end
 
 
 def test_s9_a_worker_in_action_is_skipped_and_the_tick_goes_on_with_the_others(stubborn: System) -> None:
-    stubborn.fsmctl("set", STUBBORN[0], "stopped")
+    stubborn.fsmctl("set", STUBBORN[0], "stopped", "--yes")
     wait_until(lambda: running_stops(stubborn), "the stop to run", 10)
     held = stubborn.worker(STUBBORN[0])
     assert held["skip"]["reason"] == "action_in_progress"

@@ -107,12 +107,12 @@ def _listen(port: int) -> object:
 
 
 def test_set_stopped_stops_one_worker_and_default_brings_it_back(running: System) -> None:
-    running.fsmctl("set", "line-1-pressure", "stopped")
+    running.fsmctl("set", "line-1-pressure", "stopped", "--yes")
     running.wait_for("worker/line-1-pressure", "state=stopped")
     row = running.worker("line-1-pressure")
     assert (row["desired"], row["overridden"], row["pid"]) == ("stopped", True, None)
 
-    running.fsmctl("apply", "-f", str(running.fleet))
+    running.fsmctl("apply", "-f", str(running.fleet), "--yes")
     assert running.worker("line-1-pressure")["desired"] == "stopped"
 
     running.fsmctl("set", "line-1-pressure", "default")
@@ -143,7 +143,7 @@ def test_apply_reconfigures_adds_and_forgets_while_the_others_run_on(running: Sy
     running.fsmctl("apply", "-f", str(changed))
     running.wait_for("worker/extra", "state=running")
     running.new_pid("line-1-temperature", old, 30)
-    running.fsmctl("apply", "-f", str(running.fleet))
+    running.fsmctl("apply", "-f", str(running.fleet), "--yes")
     wait_until(
         lambda: "extra" not in {row["id"] for row in running.json("get", "workers")}, "extra to be forgotten", 30
     )

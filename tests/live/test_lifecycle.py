@@ -31,7 +31,7 @@ def all_running(system: System) -> dict[str, int]:
 def test_ctrl_c_leaves_nothing_behind_and_a_second_run_goes_on_from_the_stored_state(system: System) -> None:
     system.start()
     all_running(system)
-    system.fsmctl("set", "line-2-vibration", "stopped")
+    system.fsmctl("set", "line-2-vibration", "stopped", "--yes")
     system.wait_for("worker/line-2-vibration", "state=stopped")
     events = len(system.json("events", "-n", "1000"))
 
@@ -117,11 +117,11 @@ def test_on_a_terminal_the_fleet_is_shown_live_in_80_columns(system: System) -> 
         nonlocal shown
         if select.select([controller], [], [], 0)[0]:
             shown += os.read(controller, 65536)
-        return bool(re.search("running +running", plain())) and "circuit closed  broker ok" in plain()
+        return bool(re.search("running +running", plain())) and "children broker ok" in plain()
 
     wait_until(read_on, "the table to show running workers", 60)
-    table = [line for line in plain().splitlines() if line.startswith(("WORKER", "line-", "plc-1"))]
-    assert {line.split()[0] for line in table} == {"WORKER", *WORKERS}
+    table = [line for line in plain().splitlines() if re.match(r".. (WORKER|line-|plc-1)", line)]
+    assert {line[2:].split()[0] for line in table} == {"WORKER", *WORKERS}
     assert max(len(line) for line in table) <= 80
     assert system.stop() == 0
     os.close(controller)

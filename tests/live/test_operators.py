@@ -108,7 +108,7 @@ def test_an_action_in_progress_is_ended_by_cancel_and_by_a_stop_that_waits_for_i
     assert time.monotonic() - since < 20, "it would have gone on for 25 s"
 
     wait_until(start_runs, "the same action, which is still wanted", 30)
-    plant.fsmctl("set", "slow", "stopped")
+    plant.fsmctl("set", "slow", "stopped", "--yes")
     wait_until(lambda: len(ended(plant, "slow")) > 1, "the end of what is in the stop's way", 20)
     second = ended(plant, "slow")[1]
     assert (second["action"], second["outcome"], second["detail"]) == ("start", "cancelled", "desired is stopped")

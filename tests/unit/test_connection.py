@@ -17,6 +17,8 @@ from supervisor.connection import trouble_with, words_for
         (redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), "full"),  # as redis-py has it
         (redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), "disk"),
         (redis.ConnectionError("Connection refused"), "away"),
+        (redis.AuthenticationError("invalid username-password pair or user is disabled."), "denied"),
+        (redis.exceptions.NoPermissionError("this user has no permissions to run the 'info' command"), "denied"),
         (ConnectionResetError("reset"), "away"),
     ],
 )
@@ -36,7 +38,6 @@ def test_a_full_redis_is_told_from_one_that_is_away(error: Exception, means: str
         ("rediss://h", "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "FSM_REDIS_CA"),
         ("redis://h", "Connection closed by server.", "perhaps it speaks TLS alone, which is rediss://"),
         ("redis://h", "HELLO must be called with the client already authenticated", "FSM_REDIS_PASSWORD_FILE"),
-        ("redis://h", "invalid username-password pair or user is disabled.", "FSM_REDIS_PASSWORD_FILE"),
     ],
 )
 def test_what_hinders_at_the_door_is_told_with_its_remedy(url: str, said: str, remedy: str) -> None:

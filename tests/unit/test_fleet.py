@@ -85,7 +85,17 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of a worker": (
         TOP + WORKER + CONFIG + OTHER + 'colour = "red"\n',
         "[[workers]] number 2 (id 'b'): unknown key 'colour' (value 'red'); "
-        "expected one of config, depends_on, desired, group, id, node, supervisor, type",
+        "expected one of config, depends_on, desired, group, id, labels, node, supervisor, type",
+    ),
+    "a label that is none": (
+        TOP + WORKER + 'labels = { line = "1, 2" }\n' + CONFIG,
+        "[[workers]] number 1 (id 'a'), key labels.line: value '1, 2': '1, 2': expected a name of at most 63 letters, "
+        "digits, '-', '_' and '.', beginning with a letter or digit",
+    ),
+    "a label that every worker has": (
+        TOP + WORKER + 'labels = { node = "x" }\n' + CONFIG,
+        "[[workers]] number 1 (id 'a'), key labels.node: value 'x': every worker has the label node already; expected "
+        "another name",
     ),
     "unknown key of a group": (
         TOP + GROUP + "max = 3\n",
@@ -985,3 +995,14 @@ def test_metrics_are_labelled_with_the_workers_id_unless_the_file_says_type(tmp_
     assert read_fleet(written(tmp_path, TOP), TYPES).settings.worker_label == "worker_id"
     by_type = TOP + '[metrics]\nworker_label = "worker_type"\n'
     assert read_fleet(written(tmp_path, by_type), TYPES).settings.worker_label == "worker_type"
+
+
+def test_labels_are_part_of_what_is_desired_and_restart_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.toml"
+    made = []
+    for more in ("", 'labels = { line = "1", "acme.com-site" = "north" }\n'):
+        path.write_text(TOP + WORKER + more + CONFIG)
+        (fleet,) = read_fleets(path, built_in())
+        made.append(fleet.workers[0].desired)
+    assert [desired.labels for desired in made] == [{}, {"line": "1", "acme.com-site": "north"}]
+    assert made[0].config_id == made[1].config_id

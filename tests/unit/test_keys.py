@@ -7,12 +7,12 @@ from itertools import product
 
 import pytest
 
-from supervisor.keys import POOL, SUPERVISOR, Keys, celery_prefix, nodes, queue_of, supervisors
+from supervisor.keys import POOL, SUPERVISOR, Keys, celery_prefix, nodes, queue_of, schema, supervisors
 
 KEYS = Keys("fsm", "plant-1")
-OF_THE_LOOP = ("settings", "index", "generations", "tick", "circuit", "incidents", "mismatches", "revision")
-OF_A_PLACE = ("node", "collector", "rejected", "wake", "asks", "events", "counters")
-OF_AN_ITEM = ("identity", "desired", "override", "control", "observed", "status", "lease")
+OF_THE_LOOP = ("settings", "index", "generations", "tick", "circuit", "incidents", "mismatches", "orders", "revision")
+OF_A_PLACE = ("node", "collector", "rejected", "wake", "asks", "events", "history", "counters", "follows")
+OF_AN_ITEM = ("identity", "desired", "override", "control", "observed", "status", "lease", "output")
 NAMES = ("a", "b", "a.b", "a-b", "a_b", "A", "node", "status", "lease", "supervisor", "pool", "settings", "wake")
 ITEMS = (*NAMES, *(f"child/{name}" for name in NAMES))
 
@@ -62,7 +62,8 @@ def test_a_key_belongs_to_one_namespace_supervisor_place_kind_and_item() -> None
 
 
 def test_the_installations_own_keys() -> None:
-    assert (supervisors("fsm"), nodes("fsm"), celery_prefix("fsm")) == ("fsm:supervisors", "fsm:nodes", "fsm:celery:")
+    made = [name("fsm") for name in (supervisors, nodes, celery_prefix, schema)]
+    assert made == ["fsm:supervisors", "fsm:nodes", "fsm:celery:", "fsm:schema"]
 
 
 def test_a_place_has_a_queue_and_floating_work_the_common_one() -> None:

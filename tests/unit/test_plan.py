@@ -14,6 +14,7 @@ from supervisor.admission import Skip, SkipReason
 from supervisor.circuit import Verdict
 from supervisor.keys import POOL
 from supervisor.model import Lease, Stage, SupervisorSettings
+from supervisor.orders import Order
 from supervisor.plan import (
     Plan,
     Step,
@@ -165,6 +166,14 @@ SKIPS = {
     "it is paused": (
         make_view(paused(wants_start(lease=RUNNING)), slots={}),
         Skip("flow-1", SkipReason.PAUSED, "by me@h1 1m05s ago"),
+    ),
+    "all is paused": (
+        make_view(wants_start(orders=(Order(kind="pause", scope="all", by="me@h1", at=NOW - 5, reason="storm"),))),
+        Skip("flow-1", SkipReason.PAUSED, "all by me@h1 5s ago: storm"),
+    ),
+    "its node is drained": (
+        make_view(wants_start(orders=(Order(kind="drain", scope="node/edge-1", by="me@h1", at=NOW - 5),))),
+        Skip("flow-1", SkipReason.DRAINED, "node/edge-1 by me@h1 5s ago"),
     ),
     "it is quarantined": (
         make_view(quarantined(wants_start(lease=failed(2, NOW - 2)))),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import httpx
 import msgspec
-from prometheus_client.parser import text_string_to_metric_families
 
 from workers.dfc_read.config import DfcReadConfig
 from workers.dfc_read.states import FlowObserved
@@ -23,6 +21,8 @@ async def observe(target: Target, previous: Observed | None, collected_at: float
     base = FlowObserved(**msgspec.structs.asdict(seen))
     if seen.pid is None or not isinstance(target.config, DfcReadConfig):
         return base
+    import httpx  # not at the top: fsmctl knows of this type, too, and never looks at a flow
+
     base_url = f"http://{target.config.http}"
     try:
         # verify=False: the address is plain http, and making an SSL context costs more than the whole look
@@ -38,6 +38,8 @@ async def observe(target: Target, previous: Observed | None, collected_at: float
 
 def metric_values(text: str) -> Mapping[str, float]:
     """Return the sum of each metric's samples by name. Raises ValueError for text that is not Prometheus'."""
+    from prometheus_client.parser import text_string_to_metric_families
+
     values: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -1,0 +1,1 @@
+"""The compose stack, built and run by a real engine."""
