@@ -8,9 +8,9 @@ PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,worker
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
 	supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
 	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py,$\
-	supervisor/logschema.py,supervisor/history.py,supervisor/orders.py
+	supervisor/logschema.py,supervisor/history.py,supervisor/timeline.py,supervisor/orders.py
 
-.PHONY: help run test test-all test-faults soak mutation lint format diagrams dashboard check-lock lock clean
+.PHONY: help run test test-all test-faults soak mutation lint format diagrams commands dashboard check-lock lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -66,6 +66,7 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs and dashb
 	$(BIN)/python compose/grafana/dashboards/build.py --check
 	$(BIN)/python -m tests.diagrams --check
 	$(BIN)/python -m tests.observability --check
+	$(BIN)/python -m tests.commands --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
@@ -74,6 +75,9 @@ format: $(VENV)/.dev ## Format the code
 diagrams: $(VENV)/.dev ## Write docs/state-machines.md and the tables of docs/observability.md
 	$(BIN)/python -m tests.diagrams
 	$(BIN)/python -m tests.observability
+
+commands: $(VENV)/.dev ## Write the commands' part of docs/cli.md from the code
+	$(BIN)/python -m tests.commands
 
 dashboard: $(VENV)/.dev ## Write compose/grafana/dashboards/supervisor.json from build.py beside it
 	$(BIN)/python compose/grafana/dashboards/build.py

@@ -9,6 +9,7 @@ start with `{namespace}:celery:`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 SUPERVISOR = "supervisor"  # the place of the control loop
@@ -39,6 +40,11 @@ class Keys:
     def _key(self, place: str, kind: str, item: str = "") -> str:
         key = f"{self.namespace}:{self.supervisor}:{place}:{kind}"  # made by the hundred thousand
         return f"{key}:{item}" if item else key
+
+    def of_worker(self, place: str, item: str, kinds: Sequence[str]) -> list[str]:
+        """Return the keys of some kinds of a worker's or child's documents."""
+        before = f"{self.namespace}:{self.supervisor}:{place}:"  # made by the hundred thousand, too
+        return [f"{before}{kind}:{item}" for kind in kinds]
 
     @property
     def settings(self) -> str:

@@ -64,7 +64,16 @@ def forget_node(store: Store, supervisors: Iterable[str], node: str, by: str, re
     pipe.srem(key_names.nodes(store.namespace), node)
     for supervisor in supervisors:
         keys = store.keys(supervisor)
-        kinds = (keys.node, keys.collector, keys.rejected, keys.wake, keys.asks, keys.events, keys.counters)
+        kinds = (
+            keys.node,
+            keys.collector,
+            keys.rejected,
+            keys.wake,
+            keys.asks,
+            keys.events,
+            keys.history,
+            keys.counters,
+        )
         pipe.delete(*(kind(node) for kind in kinds))
         told = by_whom({"event": "operator.delete", "what": f"node/{node}"}, by, reason)
         pipe.xadd(keys.events(SUPERVISOR), told, maxlen=key_names.EVENTS_CAP, approximate=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -55,12 +56,22 @@ def encode(document: Document) -> str:
     return msgspec.json.encode(document, enc_hook=float).decode()
 
 
-def decode(text: str, kind: type[D], key: str) -> D:
-    """Return a stored document. Raises `BadDocument` naming the key and what does not fit."""
+def decode(text: str, kind: type[D], key: str | Callable[..., str], *of: str) -> D:
+    """Return a stored document. Raises `BadDocument` naming the key and what does not fit.
+
+    `key` is the key, or what makes it from `of`: of ten thousand documents it is wanted for those that cannot be read.
+    """
     try:
-        return msgspec.json.decode(text, type=kind, dec_hook=lambda to, value: to(value))
+        found: D = _decoder(kind).decode(text)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise BadDocument(f"document at {key} cannot be read: {error}; value seen {text[:120]!r}") from None
+        where = key if isinstance(key, str) else key(*of)
+        raise BadDocument(f"document at {where} cannot be read: {error}; value seen {text[:120]!r}") from None
+    return found
+
+
+@cache
+def _decoder(kind: type[Any]) -> Any:
+    return msgspec.json.Decoder(kind, dec_hook=lambda to, value: to(value))
 
 
 @dataclass(frozen=True)
@@ -224,7 +235,7 @@ class Store:
         keys = self.keys(supervisor)
         for first in range(0, len(items), _CHUNK):
             chunk = items[first : first + _CHUNK]
-            names = [getattr(keys, kind)(place, item) for item, place in chunk for kind in WORKER_KINDS]
+            names = [key for item, place in chunk for key in keys.of_worker(place, item, WORKER_KINDS)]
             texts = self.client.mget(names)
             for number, (item, place) in enumerate(chunk):
                 at = number * len(WORKER_KINDS)
@@ -346,9 +357,9 @@ class Store:
     def _tell_apply(self, pipe: Any, applied: Mapping[str, Applied], author: Author) -> None:
         """Queue an event for each supervisor of which something but its settings changes."""
         for name, found in applied.items():
-            numbers = {word: len(items) for word, items in vars(found).items() if word != "unchanged"}
-            if any(numbers.values()):
-                told = {"event": "operator.apply", "by": author.by, "reason": author.reason, **numbers}
+            numbers = {word: str(len(items)) for word, items in vars(found).items() if items and word != "unchanged"}
+            if numbers:
+                told = by_whom({"event": "operator.apply", **numbers}, author.by, author.reason)
                 pipe.xadd(self.keys(name).events(SUPERVISOR), told, maxlen=key_names.EVENTS_CAP, approximate=True)
 
     def _relabel(self, pipe: Any, fleet: Fleet, before: Index | None) -> None:

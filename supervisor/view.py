@@ -10,7 +10,7 @@ import msgspec
 from supervisor.circuit import Breaker, Verdict
 from supervisor.errors import BadDocument, SnapshotMissing
 from supervisor.health import judge
-from supervisor.keys import CHILD_PREFIX, POOL
+from supervisor.keys import CHILD_PREFIX, POOL, Keys
 from supervisor.model import (
     CLOCK_STEP,
     ChildObserved,
@@ -92,6 +92,12 @@ class Times:
             return lease
         return msgspec.structs.replace(lease, ended_at=self.past(lease.ended_at))
 
+    def of_control(self, control: Control) -> Control:
+        """Return an operator's word without a restart that was asked for before: whether it was made may be lost."""
+        if not control.restart_at or self.data_since < control.restart_at <= self.now + CLOCK_STEP:
+            return control
+        return msgspec.structs.replace(control, restart_at=0.0)
+
     def of_status(self, status: Status) -> Status:
         """Return a status whose times are not ahead of now."""
         if max(status.since, status.died_at, *status.failed_at) <= self.now:
@@ -120,8 +126,8 @@ class Times:
         )
 
 
-def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> World:
-    """Load all of a supervisor. A document that cannot be read costs its worker or child, not the rest."""
+def load_world(runtime: Runtime, supervisor: str, index: Index, now: float, workers: bool = True) -> World:
+    """Load all of a supervisor, or all but its workers. A document that cannot be read costs no other."""
     store = runtime.store
     tick = store.last_tick(supervisor)
     times = Times(now, tick.data_since if tick else 0.0)
@@ -130,7 +136,7 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float) -> W
     away = {place for place, (node, _) in nodes.items() if is_away(node, now)}
     children, unreadable = _load_children(runtime, supervisor, index, away, times)
     view = View(
-        subjects=tuple(_load_subjects(runtime, supervisor, index, breaker, times)),
+        subjects=tuple(_load_subjects(runtime, supervisor, index, breaker, times)) if workers else (),
         verdicts={
             **{item.removeprefix(CHILD_PREFIX): Verdict("unknown", why) for item, why in unreadable.items()},
             **{child.spec.name: child.verdict for child in children},
@@ -189,7 +195,8 @@ def _load_children(
             verdict = _verdict_on(runtime.store, spec.name, times.now)
         else:
             verdict = _verdict(spec, seen, place in away, lease and times.of_lease(lease), times)
-        children.append(Child(spec, place, index.generations.get(item, 0), seen, lease, verdict, control))
+        generation = index.generations.get(item, 0)
+        children.append(Child(spec, place, generation, seen, lease, verdict, times.of_control(control)))
     return children, unreadable
 
 
@@ -245,17 +252,19 @@ def _subject(
     keys = runtime.store.keys(supervisor)
     lease: Lease | None = None
     try:
-        lease = times.of_lease(decode(texts["lease"], Lease, keys.lease(place, item))) if texts["lease"] else None
-        identity = decode(_required(texts, "identity", item), Identity, keys.identity(place, item))
+        text = texts["lease"]
+        lease = times.of_lease(decode(text, Lease, keys.lease, place, item)) if text else None
+        identity = decode(_required(texts, "identity", item), Identity, keys.identity, place, item)
         kind = runtime.workers.get(identity.type)
-        desired, overridden = _desired(texts, item, keys.desired(place, item), keys.override(place, item))
+        desired, overridden = _desired(texts, keys, place, item)
         text = texts["control"]
-        control = decode(text, Control, keys.control(place, item)) if text else Control()
+        control = decode(text, Control, keys.control, place, item) if text else _NO_CONTROL
         text = texts["observed"]
-        observed = decode(text, kind.observed_type, keys.observed(place, item)) if text else None
+        observed = decode(text, kind.observed_type, keys.observed, place, item) if text else None
+        text = texts["status"]
         status = (
-            decode(texts["status"], Status, keys.status(place, item))
-            if texts["status"]
+            decode(text, Status, keys.status, place, item)
+            if text
             else Status(state=kind.machine.initial, since=identity.created_at, reason="new")
         )
     except (BadDocument, SnapshotMissing, UnknownWorkerType) as error:
@@ -268,7 +277,7 @@ def _subject(
         status=times.of_status(status),
         metadata=metadata(observed.collected_at if observed else None, times.now, breaker),
         failures=lease.failures if lease else 0,
-        control=control,
+        control=times.of_control(control),
     )
     return Subject(item, place, generation, lease, snapshot, kind.derive, kind.machine.phases)
 
@@ -286,14 +295,17 @@ def _required(texts: Mapping[str, str | None], kind: str, item: str) -> str:
     return text
 
 
-def _desired(texts: Mapping[str, str | None], item: str, key: str, override_key: str) -> tuple[Desired, bool]:
+def _desired(texts: Mapping[str, str | None], keys: Keys, place: str, item: str) -> tuple[Desired, bool]:
     """Lay the operator's override over the file's layer."""
-    desired = decode(_required(texts, "desired", item), Desired, key)
+    desired = decode(_required(texts, "desired", item), Desired, keys.desired, place, item)
     text = texts["override"]
     if text is None:
         return desired, False
-    override = decode(text, Override, override_key)
+    override = decode(text, Override, keys.override, place, item)
     return msgspec.structs.replace(desired, state=override.state), True
+
+
+_NO_CONTROL = Control()
 
 
 def _no_derive(snapshot: Snapshot, now: float) -> Transition:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "replay": "supervisor.cli.replay",
     "events": "supervisor.cli.events",
     "actions": "supervisor.cli.actions",
+    "timeline": "supervisor.cli.timeline",
     "incidents": "supervisor.cli.incidents",
     "set": "supervisor.cli.set",
     "pause": "supervisor.cli.pause",
@@ -109,7 +110,7 @@ def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     from supervisor.cli.completion import live_names
     from supervisor.cli.context import known_contexts
 
-    names = known_contexts() if param.name == "chosen" else live_names(ctx, "SUPERVISOR")
+    names = known_contexts() if param.name == "chosen" else live_names(ctx, ["SUPERVISOR"])
     return [name for name in names if name.startswith(incomplete)]
 
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from supervisor.cli.duration import DurationType
 from supervisor.cli.session import operator
 from supervisor.errors import Refused
 from workers.duration import Duration
@@ -90,21 +91,6 @@ def act_options(asks: bool = False) -> Callable[[F], F]:
         return cast("F", wrapped)
 
     return decorate
-
-
-class DurationType(click.ParamType[Duration]):
-    """A duration as people write it."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Duration:
-        """Return the duration."""
-        if isinstance(value, Duration):
-            return value
-        try:
-            return Duration.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 def seconds_until(text: str, now: float) -> float:

@@ -9,7 +9,7 @@ import click
 
 from supervisor.cli.acts import Act, act_options
 from supervisor.cli.diff import differences, fleet_option, lines, show
-from supervisor.cli.output import output_option, print_json
+from supervisor.cli.output import document_option, print_data
 from supervisor.cli.session import Session, with_session
 from supervisor.diff import Difference, whose
 from supervisor.fleet import read_fleets
@@ -49,7 +49,7 @@ def _destruction(found: Sequence[Difference]) -> str:
 @click.command("apply", epilog=_EPILOG)
 @fleet_option
 @act_options(asks=True)
-@output_option
+@document_option
 @with_session
 def command(session: Session, path: Path, act: Act, output: str) -> None:
     """Make FILE the desired state of its supervisors' fleets.
@@ -69,8 +69,8 @@ def command(session: Session, path: Path, act: Act, output: str) -> None:
             click.echo("\n".join(lines(found)), err=True)
         act.begins(what, asks=True)
     applied = apply_file(session.runtime, path, Author(act.by, act.reason))
-    if output == "json":
-        print_json(vars(applied))
+    if output != "text":
+        print_data(output, vars(applied))
         return
     for word, items in vars(applied).items():
         if items:

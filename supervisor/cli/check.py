@@ -42,7 +42,7 @@ Examples:
   fsmctl check --stage store --stage tick -o json
 
 \b
-Exit codes: 0 all is well, 3 a stage has failed, 5 the store cannot be reached.
+Exit codes: 0 all is well, 3 a stage has failed, 5 no store can be reached.
 """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +18,7 @@ Examples:
   fsmctl completion fish > ~/.config/fish/completions/fsmctl.fish
 """
 _SHELLS = ("bash", "zsh", "fish")
-Found = Iterable[tuple[str, "Index"]]
+Found = Sequence[tuple[str, "Index"]]
 
 
 def _items(store: Store, found: Found) -> list[str]:
@@ -48,27 +48,45 @@ def _actions(store: Store, found: Found) -> list[str]:
     return ids
 
 
+def _worker_targets(store: Store, found: Found) -> list[str]:
+    return [f"worker/{item}" for item in _items(store, found) if "/" not in item]
+
+
+def _node_targets(store: Store, found: Found) -> list[str]:
+    return [f"node/{node}" for node in _nodes(store, found)]
+
+
+def _scopes(store: Store, found: Found) -> list[str]:
+    groups = sorted({f"group/{group}" for _, index in found for group in index.settings.groups})
+    return ["all", *groups, *_node_targets(store, found)]
+
+
 def _targets(store: Store, found: Found) -> list[str]:
-    listed = list(found)
-    items = _items(store, listed)
-    workers = [item if "/" in item else f"worker/{item}" for item in items]
-    circuits = [f"circuit/{name}" for name, _ in listed]
-    return [*workers, *circuits, *(f"node/{node}" for node in _nodes(store, listed))]
+    children = [item for item in _items(store, found) if "/" in item]
+    circuits = [f"circuit/{name}" for name in _supervisors(store, found)]
+    return [*_worker_targets(store, found), *children, *circuits, *_node_targets(store, found)]
 
 
-# by the metavar that a command gives its argument or option
+# by the words of the metavar that a command gives its argument, and by the name of an option
 _LIVE: dict[str, Callable[[Store, Found], list[str]]] = {
     "ID": _items,
     "TARGET": _targets,
+    "KIND/NAME": _targets,
+    "worker/ID": _worker_targets,
+    "node/NAME": _node_targets,
+    "circuit/NAME": lambda store, found: [f"circuit/{name}" for name in _supervisors(store, found)],
+    "SCOPE": _scopes,
     "SUPERVISOR": _supervisors,
     "NODE": _nodes,
     "INCIDENT": _incidents,
     "ACTION": _actions,
 }
+_OPTIONS = {"--worker": "ID", "--node": "NODE", "--supervisor": "SUPERVISOR"}
+_KIND_AND_NAMES = "KIND [NAME]..."  # the first word is a kind, the others are names of that kind
 
 
-def live_names(ctx: click.Context, metavar: str) -> list[str]:
-    """Return the names that an argument of that metavar may have now; none when Redis is away or not known."""
+def live_names(ctx: click.Context, words: Sequence[str]) -> list[str]:
+    """Return the names that what is called by these words may have now; none when Redis is away or not known."""
     from supervisor.cli.context import enter
     from supervisor.connection import STORE_ERRORS, connect
     from supervisor.errors import SupervisorError
@@ -81,7 +99,7 @@ def live_names(ctx: click.Context, metavar: str) -> list[str]:
         settings = Settings.from_env(data_dir=options.get("data_dir"))
         store = Store(connect(settings, patient=False), settings.namespace)
         indexes = [(name, index) for name in store.supervisors() if (index := store.index(name))]
-        return _LIVE[metavar](store, indexes)
+        return [name for word in words for name in _LIVE[word](store, indexes)]
     except STORE_ERRORS:
         return []  # a person is typing: nothing may be printed
     except SupervisorError:
@@ -91,21 +109,50 @@ def live_names(ctx: click.Context, metavar: str) -> list[str]:
 class LiveName(click.types.StringParamType):
     """A text that a shell completes with names from the store."""
 
-    def __init__(self, metavar: str) -> None:
-        """Complete what a command calls `metavar`."""
-        self._metavar = metavar
+    def __init__(self, words: Sequence[str]) -> None:
+        """Complete what a command calls by these words."""
+        self._words = words
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return the names that begin with what is there."""
-        return [CompletionItem(name) for name in live_names(ctx, self._metavar) if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in live_names(ctx, self._words) if name.startswith(incomplete)]
+
+
+class KindOrName(click.types.StringParamType):
+    """A kind, then names of that kind."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the kinds, or the names, that begin with what is there."""
+        from supervisor.cli.kinds import KINDS
+
+        before = ctx.params.get(param.name or "") or ()
+        if not before:
+            names = list(KINDS)
+        else:
+            words = {"nodes": "NODE", "circuit": "SUPERVISOR", "incidents": "INCIDENT"}
+            found = live_names(ctx, [words.get(before[0], "ID")])
+            names = [name.removeprefix("child/") for name in found if before[0] != "children" or "/" in name]
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def words_of(param: click.Parameter) -> list[str]:
+    """Return the words by which a command calls what a parameter may be, as far as the store has names for them."""
+    if isinstance(param, click.Option):
+        words = [_OPTIONS[name] for name in param.opts if name in _OPTIONS]
+    else:
+        words = (param.metavar or (param.name or "").upper()).removesuffix("...").strip("[]").split("|")
+    return [word for word in words if word in _LIVE]
 
 
 def add_live_names(command: click.Command) -> None:
-    """Let a command's arguments and options be completed from the store, as their metavars say."""
+    """Let a command's arguments and options be completed from the store, as their names say."""
     for param in command.params:
-        metavar = param.metavar or (param.name or "").upper()
-        if param.type is click.STRING and metavar in _LIVE:
-            param.type = LiveName(metavar)
+        if param.type is not click.STRING:
+            continue
+        if param.metavar == _KIND_AND_NAMES:
+            param.type = KindOrName()
+        elif words := words_of(param):
+            param.type = LiveName(words)
     for sub in getattr(command, "commands", {}).values():
         add_live_names(sub)
 

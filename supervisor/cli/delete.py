@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from supervisor.cli.acts import Act, DurationType, act_options
+from supervisor.cli.acts import Act, act_options
+from supervisor.cli.duration import DurationType
 from supervisor.cli.session import Session, with_session
 from supervisor.errors import NotFound, Refused, TimedOut
 from supervisor.operators import forget_node, tell_deleted
@@ -50,7 +51,9 @@ def _delete_worker(session: Session, act: Act, item: str, timeout: Duration) -> 
     if found is None:
         raise NotFound(f"worker/{item} was forgotten meanwhile")
     subject, world = found
-    if subject.snapshot is not None and not subject.snapshot.desired.removed:
+    if subject.snapshot is None:
+        raise Refused(f"worker/{item} cannot be read: {subject.unreadable}; apply its fleet file again")
+    if not subject.snapshot.desired.removed:
         source = world.index.settings.source or "the fleet file"
         raise Refused(f"worker/{item} is in {source} as it was applied: take it out there, then `fsmctl apply` that")
     how = "forget" if _is_gone(subject, world) else "stop, then forget"
@@ -80,14 +83,14 @@ def _wait(session: Session, act: Act, supervisor: str, item: str, timeout: Durat
 
 
 def _look(session: Session, supervisor: str, item: str) -> tuple[Subject, World] | None:
-    world = dict(session.worlds())[supervisor]
+    world = session.world(supervisor)
     subject = next((one for one in world.view.subjects if one.id == item), None)
     return None if subject is None else (subject, world)
 
 
 def _is_gone(subject: Subject, world: World) -> bool:
-    """Tell whether nobody is there who could stop the worker, or nobody knows what it is."""
-    return not world.view.slots.get(subject.place) or subject.snapshot is None
+    """Tell whether nobody is there who could stop the worker."""
+    return not world.view.slots.get(subject.place)
 
 
 def _why_not(subject: Subject, world: World) -> str:

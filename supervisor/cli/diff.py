@@ -12,7 +12,7 @@ from typing import Any
 import click
 import msgspec
 
-from supervisor.cli.output import output_option, print_json
+from supervisor.cli.output import document_option, print_data
 from supervisor.cli.session import Session, with_session
 from supervisor.diff import Change, Changed, Difference, Stored, difference, whose
 from supervisor.errors import BadDocument
@@ -125,8 +125,8 @@ def _clipped(text: str, room: int) -> str:
 
 def show(found: Sequence[Difference], output: str) -> None:
     """Print differences; that there are none is said on stderr."""
-    if output == "json":
-        print_json(documents(found))
+    if output != "text":
+        print_data(output, documents(found))
     elif told := lines(found):
         click.echo("\n".join(told))
     else:
@@ -135,7 +135,7 @@ def show(found: Sequence[Difference], output: str) -> None:
 
 @click.command("diff", epilog=_EPILOG)
 @fleet_option
-@output_option
+@document_option
 @with_session
 def command(session: Session, path: Path, output: str) -> None:
     """Show what `fsmctl apply -f FILE` would change, key by key, and change nothing.

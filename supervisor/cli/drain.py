@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from supervisor.cli.acts import Act, DurationType, act_options, end_options
+from supervisor.cli.acts import Act, act_options, end_options
+from supervisor.cli.duration import DurationType
 from supervisor.cli.scopes import Scope, node_of
 from supervisor.cli.session import Session, with_session
 from supervisor.errors import TimedOut
@@ -49,10 +50,10 @@ def command(
     (`fsmctl set ID stopped`) if the host is to go. The drain lasts, over restarts of everything, until --undo or its
     end. Exit code 6 when actions run still after --timeout.
     """
-    scope = node_of(session, node)
     if undo:
-        _undo(session, act, scope)
+        _undo(session, act, node)
         return
+    scope = node_of(session, node)
     seconds = lasts(session.runtime.store.now())
     ends = f" for {ago(seconds)}" if seconds else ""
     if not act.begins(f"drain {scope.shown}{ends}", asks=True):
@@ -65,15 +66,16 @@ def command(
         _wait(session, act, scope, timeout)
 
 
-def _undo(session: Session, act: Act, scope: Scope) -> None:
-    name = name_of("drain", scope.name)
+def _undo(session: Session, act: Act, node: str) -> None:
+    """End the drain of a node; also of one that no fleet has any more."""
+    name = name_of("drain", node)
     drained = [supervisor for supervisor, index in session.indexes() if name in index.orders]
     if not drained:
-        act.done(f"{scope.name} is not drained")
-    elif act.begins(f"let {scope.shown} take actions again"):
+        act.done(f"{node_of(session, node).name} is not drained")
+    elif act.begins(f"let {node} take actions again"):
         for supervisor in drained:
-            lift_order(session.runtime.store, supervisor, "drain", scope.name, act.by, act.reason)
-        act.done(f"{scope.name} takes actions again")
+            lift_order(session.runtime.store, supervisor, "drain", node, act.by, act.reason)
+        act.done(f"{node} takes actions again")
 
 
 def _wait(session: Session, act: Act, scope: Scope, timeout: Duration) -> None:

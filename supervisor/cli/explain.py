@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from supervisor.cli.matching import pick
-from supervisor.cli.output import output_option, print_json
+from supervisor.cli.output import document_option, print_data
 from supervisor.cli.session import Session, with_session
 from supervisor.decide import decide
 from supervisor.errors import NotFound
@@ -216,7 +216,7 @@ _TELL: dict[str, Callable[[Document], Iterator[Sentence]]] = {
 
 @click.command("explain", epilog=_EPILOG)
 @click.argument("target", metavar="KIND/NAME")
-@output_option
+@document_option
 @with_session
 def command(session: Session, target: str, output: str) -> None:
     """Say why a worker, child, node or circuit is as it is, and what comes next.
@@ -226,7 +226,7 @@ def command(session: Session, target: str, output: str) -> None:
     bare ID is a worker's.
     """
     document = explain(session, target)
-    if output == "json":
-        print_json(document)
+    if output != "text":
+        print_data(output, document)
     else:
         click.echo("\n".join(lines(document)))

@@ -31,12 +31,12 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return error.exit_code
-    sentence, code = _told(error)
+    sentence, code = told(error)
     click.echo(f"error: {sentence}", err=True)
     return code
 
 
-def _told(error: BaseException) -> tuple[str, int]:
+def told(error: BaseException) -> tuple[str, int]:
     """Return the sentence about an error, and its exit code."""
     if isinstance(error, click.ClickException):
         return _usage(error), error.exit_code

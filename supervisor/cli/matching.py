@@ -24,8 +24,8 @@ def not_found(what: str, text: str, known: Collection[str]) -> NotFound:
     return NotFound(f"no {what} {text!r}; {hint}")
 
 
-def pick(what: str, text: str, known: Collection[str]) -> str:
-    """Return the one of `known` that `text` is, or that alone begins with it.
+def pick(what: str, text: str, known: Collection[str], suggested: Collection[str] = ()) -> str:
+    """Return the one of `known` that `text` is, or that alone begins with it; an error names `suggested`, or those.
 
     Raises `NotFound` with a suggestion, and `UsageError` with the candidates when several begin so.
     """
@@ -35,7 +35,7 @@ def pick(what: str, text: str, known: Collection[str]) -> str:
     if len(found) > 1:
         raise UsageError(f"{text!r} is the beginning of several: {listed(found)}; give more of it")
     if not found:
-        raise not_found(what, text, known)
+        raise not_found(what, text, suggested or known)
     return found[0]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import click
 import msgspec
 
-from supervisor.cli.acts import Act, DurationType, act_options
+from supervisor.cli.acts import Act, act_options
+from supervisor.cli.duration import DurationType
 from supervisor.cli.output import print_json
 from supervisor.cli.session import Session, item_of, with_session
 from supervisor.errors import TimedOut
@@ -47,7 +48,8 @@ def command(session: Session, act: Act, item: str, timeout: Duration, output: st
     if output == "json":
         print_json(seen)
         return
-    click.echo("\n".join(f"{field:<13} {_shown(field, value, store.now())}" for field, value in seen.items()))
+    width, now = max(map(len, seen)), store.now()
+    click.echo("\n".join(f"{field:<{width}}  {_shown(field, value, now)}" for field, value in seen.items()))
 
 
 def _wait(session: Session, key: str, asked: float, timeout: float) -> dict[str, Any] | None:
@@ -72,11 +74,13 @@ def _why_not(session: Session, supervisor: str, place: str, name: str, timeout: 
 
 
 def _shown(field: str, value: object, now: float) -> str:
-    """Return a value for a person: times as ages, durations of floats short."""
+    """Return a value for a person: times as ages, other numbers to a tenth."""
     if field.endswith("_at") and isinstance(value, float):
         return f"{ago(now - value)} ago"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shown(name, part, now)}" for name, part in value.items()) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.1f}"
     return "-" if value is None or value == "" else str(value)

@@ -36,8 +36,8 @@ class Worker:
 
     @property
     def is_paused(self) -> bool:
-        """Tell whether an operator has paused it."""
-        return self.subject.snapshot is not None and self.subject.snapshot.control.paused
+        """Tell whether an operator has paused it, or a scope that it is in."""
+        return self.subject.pause(self.world.now) is not None
 
     def matches(self, text: str) -> bool:
         """Tell whether a filter lets it through: every word is in its id, node, state, phase or what holds it back."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from supervisor.cli.output import output_option, print_json
+from supervisor.cli.output import document_option, print_data
 from supervisor.cli.session import Session, with_session
 from supervisor.decide import Decided, decide
 from supervisor.plan import Step
@@ -117,7 +117,7 @@ def _count(number: int, word: str) -> str:
 
 
 @click.command("plan", epilog=_EPILOG)
-@output_option
+@document_option
 @with_session
 def command(session: Session, output: str) -> None:
     """Show what a tick would do now: a dry run.
@@ -126,7 +126,7 @@ def command(session: Session, output: str) -> None:
     are judged by the last tick's look, as nothing is looked at here.
     """
     documents = [plan_document(name, world, decide(world)) for name, world in session.worlds()]
-    if output == "json":
-        print_json(documents)
+    if output != "text":
+        print_data(output, documents)
     else:
         click.echo("\n".join(line for document in documents for line in plan_lines(document)))

@@ -9,8 +9,8 @@ import click
 import msgspec
 
 from supervisor.admission import SkipReason
-from supervisor.cli.acts import DurationType
-from supervisor.cli.output import output_option, print_json, table
+from supervisor.cli.duration import DurationType
+from supervisor.cli.output import document_option, print_data, table
 from supervisor.cli.session import Session, item_of, with_session
 from supervisor.errors import Refused
 from supervisor.frames import Frame, Mark, Outcome, decide_again, is_same, mark_of, subject_of
@@ -21,7 +21,7 @@ from supervisor.store import decode
 from workers.duration import Duration, ago
 from workers.registry import UnknownWorkerType
 
-_REASON = 40  # characters of a reason in the table
+_WIDTH = 80
 _EPILOG = """\b
 Examples:
   fsmctl replay worker/line-1-temperature
@@ -126,12 +126,11 @@ def lines(document: dict[str, Any], every: bool) -> list[str]:
             one["state"],
             _words(one["then"]),
             "the same" if one["same"] else _words(one["now"]),
-            (one["then" if one["same"] else "now"]["reason"] or "")[:_REASON],
+            one["then" if one["same"] else "now"]["reason"],
         ]
         for one in shown
     ]
-    told = table(("AGO", "STATE", "DECIDED", "WOULD NOW", "BECAUSE"), rows).splitlines() if rows else []
-    return [line[:80].rstrip() for line in told]
+    return table(("AGO", "STATE", "DECIDED", "WOULD NOW", "BECAUSE"), rows, _WIDTH).splitlines() if rows else []
 
 
 def _summary(document: dict[str, Any]) -> str:
@@ -148,7 +147,7 @@ def _summary(document: dict[str, Any]) -> str:
 @click.argument("worker", metavar="ID")
 @click.option("--since", type=DurationType(), default="1h", show_default=True, help="How far to go back.")
 @click.option("--all", "every", is_flag=True, help="Show the decisions that are the same, too.")
-@output_option
+@document_option
 @with_session
 def command(session: Session, worker: str, since: Duration, every: bool, output: str) -> None:
     """Run what was seen of a worker through the FSM code as it is now, and show where it would decide otherwise.
@@ -163,8 +162,8 @@ def command(session: Session, worker: str, since: Duration, every: bool, output:
     if item.startswith(CHILD_PREFIX):
         raise Refused(f"{item} is a child: only decisions about workers are recorded; see `fsmctl explain {item}`")
     document = replayed(session, item, supervisor, place, since)
-    if output == "json":
-        print_json(document)
+    if output != "text":
+        print_data(output, document)
     else:
         if told := lines(document, every):
             click.echo("\n".join(told))

@@ -47,11 +47,11 @@ class Session:
             if index is not None:
                 yield name, index
 
-    def worlds(self) -> Iterator[tuple[str, World]]:
-        """Yield each supervisor's world as it is now."""
+    def worlds(self, workers: bool = True) -> Iterator[tuple[str, World]]:
+        """Yield each supervisor's world as it is now, if need be without its workers."""
         now = self.runtime.store.now()
         for name, index in self.indexes():
-            yield name, load_world(self.runtime, name, index, now)
+            yield name, load_world(self.runtime, name, index, now, workers)
 
     def world(self, supervisor: str) -> World:
         """Return the world of a supervisor, which has a fleet, as it is now."""
@@ -78,7 +78,7 @@ class Session:
         item = child if child in known and text not in known else text
         is_child = item.startswith(CHILD_PREFIX)
         among = [one for one in known if one.startswith(CHILD_PREFIX) == is_child]
-        item = item if item in known else pick("worker or child", item, among)
+        item = item if item in known else pick("worker or child", item, among, known)
         return (item, *known[item])
 
 

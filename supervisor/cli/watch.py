@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from supervisor.cli.failure import exit_code_of
+from supervisor.cli.failure import exit_code_of, told
 from supervisor.cli.picture import Fleet, fleet_of
 from supervisor.cli.screen import Order, State, lines_of, press
 from supervisor.cli.session import Session, with_session
 from supervisor.clock import Clock
 from supervisor.connection import STORE_ERRORS, words_for
-from supervisor.errors import SupervisorError, UsageError
+from supervisor.errors import UsageError
 from supervisor.model import Incident
 from supervisor.runtime import Runtime
 from supervisor.store import event_order
@@ -102,8 +102,8 @@ class Eye:
             self.fleet = _picture(self._runtime, self._worlds)
         except STORE_ERRORS as error:
             self.trouble = words_for(error, self._runtime.settings.shown_url)
-        except SupervisorError as error:
-            self.trouble = str(error)
+        except Exception as error:  # noqa: BLE001 - the screen must not go on with a picture that nobody renews
+            self.trouble = told(error)[0]
         else:
             self.trouble = ""
             self.seen_at = self._runtime.clock.monotonic()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -152,3 +155,12 @@ def test_long_cells_are_cut_on_a_terminal_alone(run: Run, monkeypatch: pytest.Mo
     assert max(len(line) for line in cut.splitlines()) == 60
     assert cut.splitlines()[1].endswith("…")
     assert "…" not in whole + run("get", "circuit", "-o", "wide").stdout
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_fsmctl_still_runs() -> None:
+    used = [sys.executable, "-m", "tests.benchmarks.bench_cli", "--workers", "20", "--runs", "2"]
+    done = subprocess.run(used, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr  # whether it is within its bars is not asked of a busy machine
+    assert "fleet     20 workers\n" in done.stdout
+    assert re.search(r"fsmctl get workers +n +2  median \d.* bar 1 s: (ok|MISSED)", done.stdout)

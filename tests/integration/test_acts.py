@@ -34,7 +34,7 @@ from tests.conftest import RedisServer
 from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, put, settings, worker
 from tests.waiting import wait_until
-from workers.model import Status
+from workers.model import Control, Desired, Status
 
 Run = Callable[..., Result]
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
@@ -362,6 +362,32 @@ def test_a_restart_survives_a_pause_and_is_made_after_it(plant: Plant, run: Run)
     assert ticked(plant) == [("flow-1", "restart")]
 
 
+def test_a_restart_is_not_made_again_after_redis_lost_what_became_of_it(plant: Plant, run: Run) -> None:
+    settle(plant)
+    run("set", "flow-2", "stopped", "-y")
+    run("restart", "flow-1", "child/broker", "-y")
+    assert sorted(ticked(plant)) == [("child/broker", "restart_child"), ("flow-1", "restart")]
+    plant.client.flushall()
+    wait_until(lambda: tick.run(plant.runtime, plant.sent.extend, NAME), "the tick that restores")
+    beat(plant)
+    look(plant)
+    settle(plant)
+    index = plant.store.index(NAME)
+    assert index is not None
+    world = load_world(plant.runtime, NAME, index, plant.store.now())
+    assert [subject.snapshot.control.restart_at for subject in world.view.subjects if subject.snapshot] == [0.0, 0.0]
+    assert [child.wants_restart for child in world.children] == [False]
+    assert plant.store.client.get(plant.keys.control(NODE, "flow-1")) is not None
+
+
+def test_a_restart_of_a_time_that_redis_clock_has_not_reached_is_void(plant: Plant) -> None:
+    settle(plant)
+    ahead = plant.store.now() + 3600
+    for item in ("flow-1", "child/broker"):
+        put(plant, plant.keys.control(NODE, item), Control(restart_at=ahead, restart_by=ME))
+    assert [claim for claim in ticked(plant) if claim[0] != "flow-2"] == []
+
+
 def test_a_child_is_restarted_now_though_nothing_is_wrong_with_it(plant: Plant, run: Run) -> None:
     run("set", "flow-1", "stopped", "-y")
     run("pause", "all", "-y")
@@ -551,10 +577,93 @@ def test_a_node_is_forgotten_with_all_its_keys_once_it_is_away_and_in_no_fleet(p
 # -- apply, through fsmctl --------------------------------------------------------------------------------------------
 
 FILE = """
-supervisor = {{ name = "plant-1", nodes = ["edge-1"], groups = {{ line = {{ max_in_action = 1 }} }} }}
+supervisor = {{ name = "plant-1", nodes = ["edge-1"] }}
+groups = [{{ name = "line", max_in_action = 1 }}]
 workers = [{workers}]
 """
 ENTRY = '{{ id = "{}", type = "process", node = "edge-1", group = "line", config = {{ command = ["sleep", "{}"] }} }}'
+
+
+def apply_workers(run: Run, file: Path, **workers: str) -> str:
+    """Apply a file with these workers of group line, each sleeping for its number; return what fsmctl says of it."""
+    entries = ", ".join(ENTRY.format(name.replace("_", "-"), seconds) for name, seconds in workers.items())
+    file.write_text(FILE.format(workers=entries))
+    result = run("apply", "-f", str(file))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def config_of(plant: Plant, name: str) -> str:
+    desired = plant.store.read(Desired, plant.keys.desired(NODE, name))
+    assert desired is not None
+    return desired.config_id
+
+
+def carry_out(plant: Plant, name: str) -> None:
+    """Let a worker's action begin and succeed."""
+    lease = plant.lease(name)
+    assert lease is not None
+    grant = Grant(NAME, NODE, name, lease.action, lease.action_id, lease.token)
+    assert plant.begin(grant) is None
+    assert plant.runtime.leases.end(grant, "r1", Outcome.SUCCESS, "done")
+
+
+def test_a_changed_configuration_that_is_applied_rolls_out_under_the_budget(
+    plant: Plant, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "fleet.toml"
+    apply_workers(run, file, flow_1="300", flow_2="300")
+    old = {name: config_of(plant, name) for name in ("flow-1", "flow-2")}
+    settle(plant)
+    put(plant, plant.keys.status(NODE, "flow-2"), Status(state="running", since=plant.store.now() - 60))
+    running = dict(old)
+
+    def seen() -> None:
+        plant.observe({name: plant.up(config_id=config) for name, config in running.items()})
+
+    seen()
+    assert ticked(plant) == []
+    assert apply_workers(run, file, flow_1="301", flow_2="301") == "changed    flow-1, flow-2\n"
+    rolled = []
+    for _ in range(2):
+        ((name, action),) = ticked(plant)
+        held = ["action_in_progress"] if rolled else ["action_in_progress", "budget"]
+        assert (action, sorted(filter(None, skips(run).values()))) == ("reconfigure", held)
+        carry_out(plant, name)
+        running[name] = config_of(plant, name)
+        seen()
+        rolled.append(name)
+    assert sorted(rolled) == ["flow-1", "flow-2"]
+    assert ticked(plant) == []
+    assert running["flow-1"] != old["flow-1"]
+
+
+def test_what_left_the_file_that_is_applied_is_stopped_then_forgotten(plant: Plant, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    apply_workers(run, file, flow_1="300", flow_2="300")
+    settle(plant)
+    put(plant, plant.keys.status(NODE, "flow-2"), Status(state="running", since=plant.store.now() - 60))
+    kept = plant.up(config_id=config_of(plant, "flow-2"))
+    assert apply_workers(run, file, flow_2="300") == "removed    flow-1\nunchanged  flow-2\n"
+    plant.observe({"flow-1": plant.up(config_id=config_of(plant, "flow-1")), "flow-2": kept})
+    claims: list[tuple[str, str]] = []
+
+    def stop() -> bool:
+        claims.extend(ticked(plant))
+        return bool(claims)
+
+    wait_until(stop, "the stop")
+    assert claims == [("flow-1", "stop")]
+    carry_out(plant, "flow-1")
+    plant.observe({"flow-1": plant.down(), "flow-2": kept})
+
+    def forgotten() -> bool:
+        claims.extend(ticked(plant))
+        return set(rows(run)) == {"flow-2"}
+
+    wait_until(forgotten, "flow-1 to be forgotten", 30)
+    assert claims == [("flow-1", "stop")]
+    assert plant.client.keys("*:flow-1") == []
 
 
 # -- config -----------------------------------------------------------------------------------------------------------

@@ -60,8 +60,13 @@ def run(redis_server: RedisServer, tmp_path: Path) -> Run:
     return call
 
 
+def young(text: str) -> str:
+    """Return a text whose ages of seconds are 0: the machine may be slow."""
+    return re.sub(r"\b\ds\b", "0s", text)
+
+
 def test_get_workers_is_a_table_that_fits_80_columns(plant: Plant, run: Run) -> None:
-    assert run("get", "workers").stdout == (
+    assert young(run("get", "workers").stdout) == (
         "ID      NODE    DESIRED  STATE    FOR  SEEN  ACTION\n"
         "flow-1  edge-1  running  stopped  0s   0s    -\n"
         "flow-2  edge-1  stopped  stopped  0s   -     -\n"
@@ -83,21 +88,21 @@ def test_a_worker_that_moves_is_shown_as_moving_with_where_to(plant: Plant, run:
     assert run("apply", "-f", str(file), "--yes").stdout == (
         "changed    flow-2\nmoving     flow-1\nremoved    child/broker\n"
     )
-    assert run("get", "workers").stdout.splitlines()[1] == "flow-1  edge-1  running  stopped  0s   0s    moving"
+    assert young(run("get", "workers").stdout).splitlines()[1] == "flow-1  edge-1  running  stopped  0s   0s    moving"
     heading, shown, _ = run("get", "workers", "-o", "wide").stdout.splitlines()
     assert shown[heading.index("MOVES_TO") :].split()[0] == "edge-2"
     assert [row["moves_to"] for row in rows_of(run)] == ["edge-2", None]
     lines = run("describe", "worker", "flow-1").stdout.splitlines()
     assert lines[0] == "Worker       flow-1, process on edge-1 of plant-1, moves to edge-2"
-    assert lines[3] == "Reason       desired is stopped (it moves to edge-2) and pid 42 runs"
+    assert "Reason       desired is stopped (it moves to edge-2) and pid 42 runs" in lines
 
 
 def test_get_children_nodes_and_circuit(plant: Plant, run: Run) -> None:
-    assert run("get", "children").stdout == (
+    assert young(run("get", "children").stdout) == (
         "NAME    TYPE   NODE    VERDICT  SEEN  PID  DETAIL\n"
         "broker  redis  edge-1  ok       0s    99   pid 99 passes its check\n"
     )
-    assert run("get", "nodes").stdout == (
+    assert young(run("get", "nodes").stdout) == (
         "NAME    STATUS  HOST  SLOTS  BEAT  COLLECTOR  WATCHES  SKEW\n"
         "edge-1  ready   h1    5      0s    0s         2        -\n"
     )
@@ -176,7 +181,7 @@ def test_a_paused_worker_is_left_alone_until_it_is_resumed_and_both_say_who_did_
     (flow, _) = rows_of(run)
     assert [(one["type"], one["reason"]) for one in flow["conditions"]] == [("paused", f"by {ME}")]
     assert flow["skip"] == {"reason": "paused", "detail": f"by {ME} 0s ago"}
-    assert run("get", "workers").stdout.splitlines()[1] == "flow-1  edge-1  running  stopped  0s   0s    paused"
+    assert young(run("get", "workers").stdout).splitlines()[1] == "flow-1  edge-1  running  stopped  0s   0s    paused"
     told = last_event(run, "flow-1")
     assert (told["event"], told["by"]) == ("operator.pause", ME)
     assert plant.client.get(plant.keys.wake("supervisor")) == "1"
@@ -257,7 +262,7 @@ def test_a_quarantine_and_a_stuck_action_are_shown_where_people_look(plant: Plan
     put(plant, plant.keys.lease("edge-1", "flow-2"), long)
     put(plant, plant.keys.lease("edge-1", "child/broker"), msgspec.structs.replace(long, timeout=40.0))
 
-    assert run("get", "workers").stdout == (
+    assert young(run("get", "workers").stdout) == (
         "ID      NODE    DESIRED  STATE    FOR  SEEN  ACTION\n"
         "flow-1  edge-1  running  failed   0s   0s    quarantined\n"
         "flow-2  edge-1  stopped  stopped  0s   -     stop, stuck\n"
@@ -285,9 +290,9 @@ def test_describe_shows_everything_about_a_worker_for_a_person_and_as_json(plant
     text = run("describe", "worker", "flow-1").stdout
     lines = dict(re.findall(r"^(\w[\w ]{0,11}?) {2,}(.*)$", text, re.MULTILINE))
     assert lines["Worker"] == "flow-1, process on edge-1 of plant-1"
-    assert lines["Desired"] == "stopped (set by an operator), configuration c1"
+    assert lines["Desired"] == "stopped (set by an operator), configuration c1, generation 2"
     assert lines["Reason"] == "desired is stopped and pid 42 runs"
-    assert lines["Action"] == "none yet"
+    assert lines["Lease"] == "free, no action yet"
     assert lines["Held back"] == "no"
     assert lines["Conditions"] == "none"
     assert "operator.set" in text.splitlines()[-1]
@@ -317,7 +322,7 @@ def test_set_default_lifts_the_wish_again(plant: Plant, run: Run) -> None:
     ("arguments", "error", "words"),
     [
         (("describe", "worker", "flow-3"), NotFound, "did you mean flow-"),
-        (("events", "--worker", "nothing-like-it"), NotFound, "there are child/broker, flow-1, flow-2"),
+        (("events", "--worker", "nothing-like-it"), NotFound, "there are flow-1, flow-2"),
         (("pause", "flow-9"), NotFound, "no worker or child 'flow-9'; did you mean flow-"),
         (("resume", "flow-9"), NotFound, "no worker or child 'flow-9'"),
         (("cancel", "child/brokr"), NotFound, "did you mean child/broker?"),
@@ -343,7 +348,8 @@ def test_what_is_unknown_or_late_is_one_sentence(
     [
         ("get", "flows"),
         ("set", "flow-1", "up"),
-        ("wait", "flow-1", "--for", "state=running"),
+        ("wait", "--for", "state=running"),
+        ("wait", "flow-1", "--all", "--for", "state=running"),
         ("wait", "worker/flow-1", "--for", "colour=red"),
         ("wait", "worker/flow-1", "--for", "state=running", "--timeout", "soon"),
         ("describe", "worker", "child/broker"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import redis
 
 from supervisor import keys
 from supervisor.cli import fsmctl, get, main
+from supervisor.cli.summaries import EXIT_CODES
 from supervisor.clock import SystemClock
 from supervisor.errors import BadDocument, NotFound, Refused, StoreUnreachable, SupervisorError, TimedOut, UsageError
 from supervisor.runtime import make_runtime
@@ -32,21 +34,33 @@ CALLS: dict[str, list[str]] = {
     "up": ["--fleet", str(DEMO / "fleet.toml"), "--exporter-port", "{port}", "--flower-port", "{port2}"],
     "apply": ["-f", str(DEMO / "fleet.toml")],
     "watch": [],
-    "get": ["workers"],
+    "diff": ["-f", str(DEMO / "fleet.toml")],
+    "get": ["workers", "flow-1"],
+    "explain": ["worker/flow-1"],
+    "plan": [],
+    "replay": ["worker/flow-1"],
     "describe": ["worker", "flow-1"],
     "events": ["--worker", "flow-1"],
+    "actions": ["--worker", "flow-1"],
     "incidents": [],
     "set": ["flow-1", "stopped"],
     "pause": ["flow-1"],
     "resume": ["flow-1"],
     "cancel": ["flow-1"],
+    "restart": ["flow-1", "--yes"],
+    "observe": ["flow-1"],
+    "drain": ["node/edge-1", "--yes"],
+    "delete": ["worker/flow-1", "--yes", "--timeout", "0.1s"],
+    "config": [],
+    "check": [],
     "circuit": ["open", "plant-1"],
     "wait": ["worker/flow-1", "--for", "state=gone", "--timeout", "0.1s"],
     "logs": ["flow-1"],
 }
+SAYS_MORE = {"config", "check"}  # what they know without the store, before they fail
 WITH_STORE = sorted(CALLS)
 REGISTERED = fsmctl.list_commands(click.Context(fsmctl))
-UNKNOWN = {"flow-1": "flow-11", "worker/flow-1": "worker/flow-11", "plant-1": "plant-11"}
+UNKNOWN = {"flow-1": "flow-11", "worker/flow-1": "worker/flow-11", "plant-1": "plant-11", "node/edge-1": "node/edge-11"}
 WITH_ID = sorted(name for name in CALLS if set(CALLS[name]) & set(UNKNOWN))
 
 
@@ -106,9 +120,10 @@ def guarded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRedis
         made.kill()
 
 
-def sentence_of(ended: Ended) -> str:
+def sentence_of(ended: Ended, name: str = "") -> str:
     """Return the one sentence that an error is told in; nothing else is printed."""
-    assert ended.stdout == ""
+    if name not in SAYS_MORE:
+        assert ended.stdout == ""
     lines = ended.stderr.splitlines()
     assert len(lines) == 1, ended.stderr
     assert lines[0].startswith("error: ")
@@ -117,6 +132,11 @@ def sentence_of(ended: Ended) -> str:
 
 def test_every_command_is_tried_here() -> None:
     assert sorted([*CALLS, *NO_STORE, *PARTS]) == sorted(REGISTERED)
+
+
+def test_the_exit_codes_that_are_told_are_those_that_are_tried_here() -> None:
+    assert {name for name, codes in EXIT_CODES.items() if 5 in codes} >= set(WITH_STORE)
+    assert {name for name, codes in EXIT_CODES.items() if 4 in codes} >= set(WITH_ID)
 
 
 @pytest.mark.parametrize("name", REGISTERED)
@@ -132,7 +152,7 @@ def test_a_redis_that_is_away_is_exit_code_5(run: Run, name: str) -> None:
     ended = run(name, *CALLS[name], url=url)
     assert ended.code == 5
     assert "secret" not in ended.stderr
-    assert sentence_of(ended).startswith(f"Redis at {url.replace(':secret', '…')} does not answer: ")
+    assert sentence_of(ended, name).startswith(f"Redis at {url.replace(':secret', '…')} does not answer: ")
 
 
 @pytest.mark.parametrize("name", WITH_STORE)
@@ -142,7 +162,7 @@ def test_a_wrong_password_is_exit_code_5_and_says_so(
 ) -> None:
     ended = run(name, *CALLS[name], url=guarded_redis.url.replace(":secret@", password))
     assert (ended.code, "wrong" in ended.stderr) == (5, False)
-    told = sentence_of(ended)
+    told = sentence_of(ended, name)
     assert " refuses us: " in told
     assert "Check user and password in FSM_REDIS_URL" in told
 
@@ -155,7 +175,7 @@ def test_a_store_of_a_newer_version_is_not_touched(
     before = plant.dump()
     ended = run(name, *CALLS[name], url=redis_server.url)
     assert ended.code == 1
-    assert sentence_of(ended) == (
+    assert sentence_of(ended, name) == (
         f"the store is of a newer version of fsmctl: test:schema is '{keys.SCHEMA + 1}', and this one knows up to "
         f"{keys.SCHEMA}; install the version that the fleet was applied with"
     )
@@ -169,7 +189,7 @@ def test_an_unknown_id_is_exit_code_4_with_what_may_have_been_meant(
     ended = run(name, *(UNKNOWN.get(word, word) for word in CALLS[name]), url=redis_server.url)
     assert ended.code == 4
     told = sentence_of(ended)
-    assert "flow-1" in told.replace("flow-11", "") or "plant-1" in told.replace("plant-11", "")
+    assert re.search("did you mean (flow-1|plant-1|node/edge-1)[?]|: expected one of plant-1$", told)
 
 
 @pytest.mark.parametrize("name", REGISTERED)
@@ -186,7 +206,7 @@ def test_an_unknown_command_gets_a_suggestion(run: Run) -> None:
 
 
 def test_a_missing_argument_is_told_in_one_sentence(run: Run) -> None:
-    assert run("pause") == (2, "", "error: missing argument 'ID'; see `fsmctl pause --help`\n")
+    assert run("pause") == (2, "", "error: missing argument 'ID|SCOPE'; see `fsmctl pause --help`\n")
 
 
 def test_the_version_goes_to_stdout(run: Run) -> None:

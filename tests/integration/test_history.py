@@ -16,7 +16,7 @@ from actions.model import Outcome
 from actions.stop import Stop
 from supervisor.cli import fsmctl
 from supervisor.clock import SystemClock
-from supervisor.errors import NotFound
+from supervisor.errors import NotFound, TimedOut
 from supervisor.runtime import make_runtime
 from supervisor.store import Store
 from supervisor.streams import Streams
@@ -159,3 +159,24 @@ def test_an_action_whose_end_nobody_told_is_unknown_and_one_that_has_just_ended_
     (ended,) = (entry for entry in plant.client.xrange(plant.keys.events(NODE)) if entry[1]["event"] == "action.ended")
     plant.client.xdel(plant.keys.events(NODE), ended[0])
     assert json.loads(run("actions", "-o", "json").stdout)[0]["outcome"] == "success", "as its lease says"
+
+
+def test_wait_ends_when_all_targets_are_as_wanted(plant: Plant, run: Run) -> None:
+    assert run("wait", "--all", "--for", "no-condition=paused").stderr == "all is as wanted after 0s\n"
+    assert run("wait", "--for", "circuit=closed", "--for", f"queue={NODE}").exit_code == 0
+    assert run("wait", "flow-2", "--for", "action=stop").stderr == "worker/flow-2 action=stop after 0s\n"
+    assert run("wait", "node/edge-1", "--for", "status=ready").exit_code == 0
+    assert run("pause", "flow-1").exit_code == 0
+    assert run("wait", "worker/flow-1", "--for", "condition=paused").exit_code == 0
+
+
+def test_wait_tells_what_it_waits_for_and_ends_in_time(plant: Plant, run: Run) -> None:
+    result = run("wait", "flow-1", "flow-2", "--for", "action=none", "--timeout", "1500ms")
+    assert isinstance(result.exception, TimedOut)
+    assert str(result.exception).startswith("after 1.5s: worker/flow-2 is not action=none: seen action=stop")
+    assert result.stderr.startswith("   1s  worker/flow-2 is not action=none: seen action=stop")
+
+
+def test_wait_for_what_there_is_not_is_an_error_at_once(plant: Plant, run: Run) -> None:
+    for target, condition in (("flow-9", "state=up"), ("queue/edge-9", "empty"), ("circuit/p", "state=open")):
+        assert isinstance(run("wait", target, "--for", condition).exception, NotFound), target

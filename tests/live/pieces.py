@@ -94,7 +94,7 @@ class Pieces:
     def start_node(self, node: str = "edge-1", slots: int = 2, known_to: str = NAME) -> subprocess.Popen[bytes]:
         """Start a node's executor and wait until a supervisor knows that the node lives."""
         process = self.start(node, *EXECUTOR, "-Q", f"actions,actions.{node}", "-n", f"{node}@%h", "-c", str(slots))
-        wait_until(lambda: self._is_ready(node, known_to), f"{node} to be ready: {self.said(node)}", 30)
+        wait_until(lambda: self._is_ready(node, known_to), f"{node} to be ready: {self.said(node)}", 90)
         return process
 
     def _is_ready(self, node: str, supervisor: str) -> bool:
