@@ -107,7 +107,8 @@ def test_two_versions_side_by_side_in_both_orders_lose_nothing(
     old = older(tmp_path / "older") if from_release else ROOT
     new = newer(tmp_path / "newer")
     plant = make_plant(SHAPE)
-    change(plant, old, *PARTS, "operator")
+    change(plant, old, *PARTS)
+    change(plant, new, "operator")  # who applies a fleet that the older version has to read
     plant.start()
     pid = wait_until(lambda: pid_of(plant, "still"), "the process that is never touched", 30)
     rest = tuple(name for name in PARTS if name not in HALF)
