@@ -87,6 +87,8 @@ def test_passwords_come_from_files_and_go_on_to_the_parts_as_paths_alone(tmp_pat
     assert environ.items() <= settings.environment().items()
     assert "s3cret" not in repr(settings)
     assert "s3cret" not in str(settings.environment())
+    assert "s3cret" not in str(settings.shown())
+    assert settings.shown()["redis_password_file"] == str(password)
 
 
 def test_certificates_are_loaded_once_to_see_that_they_can_be(tmp_path: Path) -> None:
