@@ -82,7 +82,7 @@ _LIVE: dict[str, Callable[[Store, Found], list[str]]] = {
     "ACTION": _actions,
 }
 _OPTIONS = {"--worker": "ID", "--node": "NODE", "--supervisor": "SUPERVISOR"}
-_KIND_AND_NAMES = "KIND [NAME]..."  # the first word is a kind, the others are names of that kind
+_KIND_AND_NAMES = ("KIND [NAME]...", "KIND NAME")  # the first word is a kind, the others are names of that kind
 
 
 def live_names(ctx: click.Context, words: Sequence[str]) -> list[str]:
@@ -119,19 +119,23 @@ class LiveName(click.types.StringParamType):
 
 
 class KindOrName(click.types.StringParamType):
-    """A kind, then names of that kind."""
+    """A kind, then names of that kind; or both in one word, as worker/ID."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return the kinds, or the names, that begin with what is there."""
-        from supervisor.cli.kinds import KINDS
+        from supervisor.cli.kinds import KINDS, WAYS
 
         before = ctx.params.get(param.name or "") or ()
-        if not before:
+        said, slash, _ = (before[0] if before else incomplete).partition("/")
+        if not before and not slash:
             names = list(KINDS)
+        elif (plural := WAYS.get(said)) is None:
+            names = []
         else:
             words = {"nodes": "NODE", "circuit": "SUPERVISOR", "incidents": "INCIDENT"}
-            found = live_names(ctx, [words.get(before[0], "ID")])
-            names = [name.removeprefix("child/") for name in found if before[0] != "children" or "/" in name]
+            found = live_names(ctx, [words.get(plural, "ID")])
+            names = [name.removeprefix("child/") for name in found if plural != "children" or "/" in name]
+            names = [f"{said}/{name}" for name in names] if "/" in incomplete else names
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
@@ -149,7 +153,7 @@ def add_live_names(command: click.Command) -> None:
     for param in command.params:
         if param.type is not click.STRING:
             continue
-        if param.metavar == _KIND_AND_NAMES:
+        if param.metavar in _KIND_AND_NAMES:
             param.type = KindOrName()
         elif words := words_of(param):
             param.type = LiveName(words)

@@ -300,7 +300,8 @@ def test_two_namespaces_on_one_redis_do_not_mix(plant: Plant) -> None:
     assert mine == before
     assert [key for key in plant.client.keys("*") if not key.startswith(("test:", "other:"))] == []
     assert {key for key in plant.client.keys("other:*") if not key.startswith("other:plant-1:")} == {
-        "other:supervisors"
+        "other:schema",
+        "other:supervisors",
     }
 
 
