@@ -13,6 +13,7 @@ from typing import get_args
 import actions.registry
 from supervisor.admission import SkipReason
 from supervisor.circuit import State
+from supervisor.envelope import Reason
 from supervisor.keys import SUPERVISOR
 from supervisor.model import WorkerLabel
 
@@ -122,6 +123,12 @@ COUNTERS = (
     Counter("supervisor_actions_enqueued_total", "Total actions enqueued", ("worker_id", "action_type")),
     Counter("supervisor_actions_completed_total", "Total actions completed", ("worker_id", "action_type", "status")),
     Counter("supervisor_actions_discarded_total", "Executions refused at the lease", ("reason",), DISCARDS),
+    Counter(
+        "supervisor_messages_refused_total",
+        "Messages that executors did not run, as they are not what a supervisor has sealed for them",
+        ("reason",),
+        tuple(reason.value for reason in Reason),
+    ),
     Counter(
         "supervisor_claims_refused_total",
         "Claims refused because something had moved",

@@ -28,6 +28,7 @@ NAMES = (
     "order",
     "restore",
     "check",
+    "refuse",
 )
 
 

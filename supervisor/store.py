@@ -111,9 +111,9 @@ class Index:
         return (*self.nodes, POOL)
 
     def at(self, node: str) -> Index:
-        """Return what is on one node: all of it that the node's own user may read."""
-        settings = msgspec.structs.replace(self.settings, nodes=(node,))
-        return replace(self, settings=settings, places={item: at for item, at in self.places.items() if at == node})
+        """Return what is a node's own: all that it takes to judge it, and all that its own user of Redis may read."""
+        places = {item: place for item, place in self.places.items() if place == node}
+        return replace(self, settings=msgspec.structs.replace(self.settings, nodes=(node,)), places=places)
 
     @property
     def floats(self) -> bool:

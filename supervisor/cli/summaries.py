@@ -32,6 +32,7 @@ SUMMARIES = {
     "collector": "Observe what is placed on a node.",
     "context": "List the installations of the contexts file.",
     "completion": "Print what a shell needs to complete fsmctl.",
+    "keys": "Make and change the keys that seal actions.",
 }
 
 # the exit codes of each beside those that all have: 0, 1, 2 and 130
@@ -67,4 +68,5 @@ EXIT_CODES: dict[str, tuple[int, ...]] = {
     "collector": (),
     "context": (4,),
     "completion": (),
+    "keys": (7,),
 }

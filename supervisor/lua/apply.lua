@@ -12,7 +12,7 @@
 --                            and counted_as (optional), which labels its counters instead of the id
 --                            cancel = {token, reason}: the action in progress under that token is asked to give up
 --                            claim.token: the last token the plan saw ('' = none); claim.generation: of desired
--- Returns {'applied', per item: token | '' (nothing claimed) | 'refused:<why>'} or {'refused:tick'}
+-- Returns {'applied', now, per item: token | '' (nothing claimed) | 'refused:<why>'} or {'refused:tick'}
 local full = even_when_full(KEYS[1], KEYS[5])
 local us = now_us(ARGV[1])
 local now = seconds(us)
@@ -63,7 +63,7 @@ local function guarded(act, ...)
   return 'refused:unreadable'
 end
 
-local answers = {'applied'}
+local answers = {'applied', string.format('%.3f', now)}
 for i, item in ipairs(batch.items) do
   local first = 6 + (i - 1) * 7
   local keys = {unpack(KEYS, first + 1, first + 7)}
@@ -80,6 +80,6 @@ for i, item in ipairs(batch.items) do
   if string.sub(answer, 1, 8) == 'refused:' then
     count(KEYS[4], 'supervisor_claims_refused_total|' .. string.sub(answer, 9))
   end
-  answers[i + 1] = answer
+  answers[i + 2] = answer
 end
 return answers

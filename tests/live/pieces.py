@@ -34,13 +34,17 @@ EXECUTOR = ("worker", "--without-gossip", "--without-mingle")
 
 @dataclass
 class Pieces:
-    """Processes by name, all of one namespace; `output` of each lies beside its data."""
+    """Processes by name, all of one namespace; `output` of each lies beside its data.
+
+    `environ` is added to what all are given, `own` to what the piece of that name is.
+    """
 
     folder: Path
     url: str
     environ: dict[str, str] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)  # of pieces that come as users of their own
     queues: dict[str, str] = field(default_factory=dict)  # of nodes that are not in the pool
+    own: dict[str, dict[str, str]] = field(default_factory=dict)  # what single pieces have in their environment besides
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def settings(self) -> Settings:
@@ -78,7 +82,7 @@ class Pieces:
                 [sys.executable, *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environ(name),
+                env={**self._environ(name), **self.own.get(name, {})},
                 cwd=self.folder,
                 start_new_session=True,
             )
