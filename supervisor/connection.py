@@ -38,6 +38,7 @@ def connect(settings: Settings, patient: bool = True) -> redis.Redis:
     timeout = _SOCKET_TIMEOUT if patient else _IMPATIENT_TIMEOUT
     options: dict[str, Any] = {
         "decode_responses": True,
+        "encoding_errors": "replace",  # a node that writes what is no text is not read as if Redis were away
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "health_check_interval": 5 if patient else 0,

@@ -29,6 +29,9 @@ class Settings:
     slots: int
     drain_timeout: float
     traces: str = "off"
+    remote_control: str = "on"
+    signing_key: Path | None = None
+    verify_keys: Path | None = None
     access: Access = field(default_factory=Access)
 
     @classmethod
@@ -49,6 +52,9 @@ class Settings:
             slots=_whole(env, "FSM_SLOTS", 5, 1, 256),
             drain_timeout=_number(env, "FSM_DRAIN_TIMEOUT", 5.0, 0.0, 600.0),
             traces=_one_of(env, "FSM_TRACES", ("off", "otlp")),
+            remote_control=_one_of(env, "FSM_REMOTE_CONTROL", ("on", "off")),
+            signing_key=_file(env, "FSM_SIGNING_KEY"),
+            verify_keys=_file(env, "FSM_VERIFY_KEYS"),
             access=read_access(env, url),
         )
 
@@ -75,9 +81,10 @@ class Settings:
 
     def shown(self) -> dict[str, object]:
         """Return each setting by its name, without passwords, and without the files that are not named."""
-        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "access"}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "access"}
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in fields.items()}
         files = {name: path for name, path in self.access.paths.items() if path}
-        return {**plain, "redis_url": self.shown_url, "data_dir": str(self.data_dir), **files}
+        return {**plain, "redis_url": self.shown_url, **files}
 
     def environment(self) -> dict[str, str]:
         """Return these settings as the environment of a part that `fsmctl up` starts."""
@@ -90,6 +97,9 @@ class Settings:
             "FSM_SLOTS": str(self.slots),
             "FSM_DRAIN_TIMEOUT": str(self.drain_timeout),
             "FSM_TRACES": self.traces,
+            "FSM_REMOTE_CONTROL": self.remote_control,
+            "FSM_SIGNING_KEY": str(self.signing_key or ""),
+            "FSM_VERIFY_KEYS": str(self.verify_keys or ""),
             **self.access.environment(),
         }
 
@@ -117,6 +127,11 @@ def _redis_url(env: Mapping[str, str], folder: Path) -> str:
         return file.read_text().strip() if file.is_file() else ""
     check_url("FSM_REDIS_URL", url)
     return url
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    """Return the path of a file, None when none is named; who needs it reads it, and says what is wrong with it."""
+    return Path(env[name]).resolve() if env.get(name) else None
 
 
 def _matching(env: Mapping[str, str], name: str, default: str, pattern: str, expected: str) -> str:
