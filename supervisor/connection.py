@@ -97,8 +97,8 @@ def words_for(error: Exception, shown_url: str) -> str:
         "belong there; what runs goes on, but nothing new is begun meanwhile (docs/runbooks.md#redis-is-full)",
         "disk": f"cannot write its log to disk and takes nothing: {error}. Make room on its disk, or see why it fails "
         "(docs/runbooks.md#redis-cannot-write-to-its-disk)",
-        "denied": f"refuses us: {_denied(error)}. Check the user in FSM_REDIS_URL, the "
-        "password in FSM_REDIS_PASSWORD_FILE or the context's password_file, and what that user may do",
+        "denied": f"refuses us: {_denied(error)}. Check user and password in FSM_REDIS_URL, "
+        "FSM_REDIS_PASSWORD_FILE, or the context's password_file, and what that user may do",
         "away": f"does not answer: {_away(error, is_encrypted(shown_url))}",
     }
     return f"Redis at {shown_url} {what[trouble_with(error)]}"

@@ -76,7 +76,7 @@ def test_with_ca_certificate_and_password_redis_answers(
         ("client", "other", "rediss", "Its certificate was not signed by FSM_REDIS_CA"),
         ("other", "ca", "rediss", "signed by its tls-ca-cert-file"),
         ("client", "ca", "redis", "perhaps it speaks TLS alone, which is rediss://"),
-        ("client", "ca", "password", "it wants a password. Check the user in FSM_REDIS_URL"),
+        ("client", "ca", "password", "it wants a password. Check user and password in FSM_REDIS_URL"),
     ],
 )
 def test_what_is_missing_at_the_door_is_one_sentence_and_exit_code_5(

@@ -61,5 +61,5 @@ def test_sentinels_without_a_master_are_one_sentence() -> None:
 )
 def test_who_has_the_wrong_password_or_none_is_told_where_it_belongs(said: str, told: str) -> None:
     words = words_for(redis.AuthenticationError(said), "redis://h")
-    assert words.startswith(f"Redis at redis://h refuses us: {told}. Check the user in FSM_REDIS_URL, ")
+    assert words.startswith(f"Redis at redis://h refuses us: {told}. Check user and password in FSM_REDIS_URL, ")
     assert "FSM_REDIS_PASSWORD_FILE" in words
