@@ -97,8 +97,8 @@ def words_for(error: Exception, shown_url: str) -> str:
         "belong there; what runs goes on, but nothing new is begun meanwhile (docs/runbooks.md#redis-is-full)",
         "disk": f"cannot write its log to disk and takes nothing: {error}. Make room on its disk, or see why it fails "
         "(docs/runbooks.md#redis-cannot-write-to-its-disk)",
-        "denied": f"refuses us: {str(error).partition(',')[0].rstrip('.')}. Check the user in FSM_REDIS_URL, the "
-        "password in FSM_REDIS_PASSWORD_FILE or the context's password_file, and what that user may do",
+        "denied": f"refuses us: {_denied(error)}. Check user and password in FSM_REDIS_URL, "
+        "FSM_REDIS_PASSWORD_FILE, or the context's password_file, and what that user may do",
         "away": f"does not answer: {_away(error, is_encrypted(shown_url))}",
     }
     return f"Redis at {shown_url} {what[trouble_with(error)]}"
@@ -110,8 +110,12 @@ _REMEDIES = {
     "CERTIFICATE_REQUIRED": "It wants a certificate of ours: set FSM_REDIS_CERT and FSM_REDIS_KEY",
     "UNKNOWN_CA": "It does not know who signed FSM_REDIS_CERT: expected a certificate signed by its tls-ca-cert-file",
     "WRONG_VERSION_NUMBER": "It speaks no TLS at this port: expected its tls-port, or redis:// in FSM_REDIS_URL",
-    "HELLO must be called": "It wants a password: set FSM_REDIS_PASSWORD_FILE, and the user in FSM_REDIS_URL if any",
 }
+
+
+def _denied(error: Exception) -> str:
+    """Return why; Redis' own words for a missing password are about the protocol."""
+    return "it wants a password" if "HELLO must be called" in str(error) else str(error).partition(",")[0].rstrip(".")
 
 
 _HUNG_UP = ("EOF occurred", "reset by peer", "Connection closed by server", "Broken pipe")

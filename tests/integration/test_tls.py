@@ -76,7 +76,7 @@ def test_with_ca_certificate_and_password_redis_answers(
         ("client", "other", "rediss", "Its certificate was not signed by FSM_REDIS_CA"),
         ("other", "ca", "rediss", "signed by its tls-ca-cert-file"),
         ("client", "ca", "redis", "perhaps it speaks TLS alone, which is rediss://"),
-        ("client", "ca", "password", "set FSM_REDIS_PASSWORD_FILE"),
+        ("client", "ca", "password", "it wants a password. Check user and password in FSM_REDIS_URL"),
     ],
 )
 def test_what_is_missing_at_the_door_is_one_sentence_and_exit_code_5(
@@ -98,7 +98,8 @@ def test_what_is_missing_at_the_door_is_one_sentence_and_exit_code_5(
     for _ in range(1 if client else 3):  # without a certificate, who hangs up first decides what the client sees
         code, said = fsmctl(tmp_path, environ)
         assert code == 5, said
-        assert said.startswith(f"error: Redis at {environ['FSM_REDIS_URL']} does not answer: ")
+        refused = "refuses us" if scheme == "password" else "does not answer"
+        assert said.startswith(f"error: Redis at {environ['FSM_REDIS_URL']} {refused}: ")
         assert words in said
         assert said.count("\n") == 1
         assert "Traceback" not in said

@@ -37,7 +37,6 @@ def test_a_full_redis_is_told_from_one_that_is_away(error: Exception, means: str
         ("rediss://h", "Error 8 while writing to socket. EOF occurred in violation of protocol.", "FSM_REDIS_CERT"),
         ("rediss://h", "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "FSM_REDIS_CA"),
         ("redis://h", "Connection closed by server.", "perhaps it speaks TLS alone, which is rediss://"),
-        ("redis://h", "HELLO must be called with the client already authenticated", "FSM_REDIS_PASSWORD_FILE"),
     ],
 )
 def test_what_hinders_at_the_door_is_told_with_its_remedy(url: str, said: str, remedy: str) -> None:
@@ -51,3 +50,16 @@ def test_sentinels_without_a_master_are_one_sentence() -> None:
     words = words_for(MasterNotFoundError("No master found for 'a' : <Redis(<ConnectionPool(...)>)>"), "sentinel://h/a")
     assert "its sentinels know of no master that works" in words
     assert "ConnectionPool" not in words
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("HELLO must be called with the client already authenticated, otherwise", "it wants a password"),
+        ("invalid username-password pair or user is disabled.", "invalid username-password pair or user is disabled"),
+    ],
+)
+def test_who_has_the_wrong_password_or_none_is_told_where_it_belongs(said: str, told: str) -> None:
+    words = words_for(redis.AuthenticationError(said), "redis://h")
+    assert words.startswith(f"Redis at redis://h refuses us: {told}. Check user and password in FSM_REDIS_URL, ")
+    assert "FSM_REDIS_PASSWORD_FILE" in words
