@@ -4,8 +4,9 @@ Celery here moves messages that may be lost, doubled or late; what must be true 
 (docs/architecture.md).
 """
 
-from kombu import Queue
+from kombu import Exchange, Queue
 
+from supervisor import address
 from supervisor.keys import celery_prefix
 from supervisor.model import HARD_KILL_AFTER
 from supervisor.settings import Settings
@@ -14,7 +15,12 @@ _settings = Settings.from_env()
 _longest_action = 60.0  # seconds: restart_child, the longest of the built-in actions (SPEC 4.3)
 _hard_limit = _longest_action + HARD_KILL_AFTER
 
-broker_url = _settings.redis_url.replace("unix://", "redis+socket://", 1)
+broker_url = address.broker_url(_settings.redis_url, _settings.access.password)
+broker_use_ssl = (
+    _settings.access.tls
+    if address.is_encrypted(_settings.redis_url)
+    else None  # kombu alone would believe any certificate
+)
 result_backend = (
     None  # outcomes are written by end.lua, with the lease; a result backend would cost two more round trips
 )
@@ -29,6 +35,9 @@ broker_transport_options = {
     "health_check_interval": 5,
     "priority_steps": [0],  # one list per queue instead of four to poll
     "queue_order_strategy": "round_robin",
+    **address.broker_options(
+        _settings.redis_url, _settings.access
+    ),  # which service, and to give up on a silent sentinel soon
 }
 broker_connection_retry_on_startup = True
 broker_channel_error_retry = True  # a full Redis, or a demoted one, refuses single commands: wait, do not end
@@ -39,7 +48,7 @@ task_reject_on_worker_lost = False  # True would run an action that kills its pr
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = False  # finish; the lease decides what the result is worth
 worker_concurrency = _settings.slots
-worker_enable_remote_control = True  # Flower asks executors through it
+worker_enable_remote_control = _settings.remote_control == "on"  # Flower asks executors through it; docs/security.md
 worker_send_task_events = True  # Flower's history: three events for an action, none for a tick (tasks.py)
 worker_consumer = "supervisor.consumer:Consumer"  # sends them in bulk
 task_send_sent_event = False  # one series per publisher process in Flower, and no news
@@ -51,7 +60,10 @@ worker_proc_alive_timeout = 30.0  # seconds: a pool process on a loaded edge box
 task_serializer = "json"
 accept_content = ["json"]  # never pickle
 task_default_queue = "supervisor"
-task_queues = (Queue("supervisor", routing_key="supervisor"), Queue("actions", routing_key="actions"))
+task_queues = (
+    Queue("supervisor", routing_key="supervisor"),
+    Queue("actions", Exchange("actions"), routing_key="actions"),  # bound to nothing that a node must not touch
+)
 task_create_missing_queues = True  # actions.<node>: a node joins by naming its queue
 task_routes = {"supervisor.tick": {"queue": "supervisor"}}
 

@@ -35,6 +35,7 @@ _COMMANDS = {
     "check": "supervisor.cli.check",
     "wait": "supervisor.cli.wait",
     "logs": "supervisor.cli.logs",
+    "acl": "supervisor.cli.acl",
     "exporter": "supervisor.cli.exporter",
     "collector": "supervisor.cli.collector",
     "context": "supervisor.cli.context",
@@ -111,7 +112,7 @@ def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     from supervisor.cli.completion import live_names
     from supervisor.cli.context import known_contexts
 
-    names = known_contexts() if param.name == "chosen" else live_names(ctx, ["SUPERVISOR"])
+    names = known_contexts() if param.name == "chosen" else live_names(ctx, "SUPERVISOR")
     return [name for name in names if name.startswith(incomplete)]
 
 
@@ -141,7 +142,8 @@ def fsmctl(context: click.Context, data_dir: str | None, supervisor: str | None,
     from supervisor.cli.context import enter
 
     entered = enter(chosen, data_dir, context.invoked_subcommand or "")
-    context.obj = {"data_dir": data_dir, "supervisor": supervisor or (entered.supervisor if entered else None)}
+    only = supervisor or (entered.supervisor if entered else None)
+    context.obj = {"data_dir": data_dir, "supervisor": only, "context": entered}
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "FSM_SLOTS": "8",
         "FSM_DRAIN_TIMEOUT": "2.5",
         "FSM_TRACES": "otlp",
+        "FSM_REMOTE_CONTROL": "off",
         "FSM_SIGNING_KEY": str(tmp_path / "signing.key"),
         "FSM_VERIFY_KEYS": str(tmp_path / "verify.keys"),
     }
@@ -49,6 +50,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         slots=8,
         drain_timeout=2.5,
         traces="otlp",
+        remote_control="off",
         signing_key=tmp_path / "signing.key",
         verify_keys=tmp_path / "verify.keys",
     )
