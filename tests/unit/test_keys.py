@@ -32,6 +32,13 @@ def test_these_tests_know_every_kind_of_key() -> None:
     assert kinds - {"namespace", "supervisor", "of_worker"} == {*OF_THE_LOOP, *OF_A_PLACE, *OF_AN_ITEM, *OF_A_PROCESS}
 
 
+def test_the_keys_of_a_worker_made_at_once_are_the_same() -> None:
+    for item in ITEMS:
+        assert KEYS.of_worker("edge-1", item, OF_AN_ITEM) == [
+            getattr(KEYS, kind)("edge-1", item) for kind in OF_AN_ITEM
+        ]
+
+
 def test_the_loops_own_keys_are_at_its_own_place() -> None:
     assert {kind: getattr(KEYS, kind) for kind in OF_THE_LOOP} == {
         kind: f"fsm:plant-1:supervisor:{kind}" for kind in OF_THE_LOOP
