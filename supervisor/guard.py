@@ -81,6 +81,8 @@ class Guard:
             said.update(worker_id=content.get("worker_id", ""), action_type=content.get("action", ""))
             order = judge(content, task_id, desk, self._now())
             message.headers = self._headers(order, str(task_id), headers)
+            if order.seal is not None:
+                message.delivery_info = {"exchange": "", "routing_key": order.seal.queue}
         else:
             raise Untrusted(Reason.UNKNOWN_TASK, f"it is for the task {str(task)[:_LONGEST]!r}")
         message.properties = {"correlation_id": task_id}

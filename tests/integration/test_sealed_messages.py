@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -224,3 +226,11 @@ def test_the_exporter_shows_every_reason_from_the_start_and_what_was_counted(pla
 
 def test_actions_known_to_a_guard_are_those_of_the_registry(keys: Path, clock: FakeClock) -> None:
     assert guard_of(keys, clock).actions.names() == built_in().names()
+
+
+def test_the_benchmark_of_sealing_still_runs() -> None:
+    used = [sys.executable, "-m", "tests.benchmarks.bench_sealing", "--messages", "20", "--rounds", "2"]
+    done = subprocess.run(used, capture_output=True, text=True, check=True, timeout=60)
+    assert [line.split("median")[0].strip() for line in done.stdout.splitlines()[2:]] == [
+        "published", "sealed and published", "sealed", "taken", "taken and judged"
+    ]  # fmt: skip

@@ -95,7 +95,7 @@ def caught(pieces: Pieces, client: redis.Redis) -> Raw:
     lease = wait_until(lambda: pieces.lease("slow"), "a lease")
 
     def unacked() -> Raw | None:
-        for text in client.hvals(f"{CELERY}unacked"):
+        for text in client.hvals(f"{CELERY}unacked.edge-1"):
             raw: Raw = json.loads(text)[0]
             if raw["headers"]["task"] == "supervisor.execute" and raw["headers"]["argsrepr"] == "(slow)":
                 return raw

@@ -103,6 +103,7 @@ def test_a_sealed_message_is_let_through_and_says_what_was_sealed(guard: Guard, 
         "fsm_lease": {**lease, "action_id": "a1", "token": "1800000000000000"},
     }
     assert got.properties == {"correlation_id": "a1"}
+    assert got.delivery_info == {"exchange": "", "routing_key": "actions.edge-1"}
     assert guard.refusals.uncounted() == {}
 
 
@@ -123,10 +124,12 @@ def test_a_sealed_message_is_let_through_and_says_what_was_sealed(guard: Guard, 
 def test_no_header_overrides_what_was_sealed(guard: Guard, wire: Wire, keys: Path, headers: Raw) -> None:
     (raw,) = wire.publish(keys, message(traceparent=""))
     got, as_sent = received(edited(raw, headers=headers)), received(raw)
+    got.delivery_info = {"exchange": "theirs", "routing_key": "actions", "redelivered": True}
     assert guard.admit(got)
     assert guard.admit(as_sent)
     readable = {"kwargsrepr": "{}"} if "kwargsrepr" in headers else {}
     assert got.headers == {**as_sent.headers, **readable}
+    assert got.delivery_info == as_sent.delivery_info
     assert got.properties == {"correlation_id": "a1"}
 
 
