@@ -18,6 +18,7 @@ import psutil
 from supervisor.clock import skew_of
 from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import Refused, SupervisorError
+from supervisor.guard import Guard
 from supervisor.logs import RawLog, Trouble
 from supervisor.model import HEARTBEAT_INTERVAL, NodeDocument
 from supervisor.operators import is_drained
@@ -157,6 +158,7 @@ class NodeAttendant:
         self._executor = executor
         self._slots = slots
         self._node = node
+        self.guard: Guard | None = None  # the executor's, where messages are sealed
         self._is_stopping = is_stopping
         self._take_floating = take_floating
         clock = runtime.clock
@@ -202,11 +204,16 @@ class NodeAttendant:
         if self._watch is not None:
             self._watch.look()
         self._renewal.look()
+        self._count_refused()
         now = self._runtime.clock.monotonic()
         if now >= self._next_heartbeat:
             self._heartbeat(left=False)
             self._next_heartbeat = now + HEARTBEAT_INTERVAL  # one that failed is due again at the next look
             self._away.is_now("")
+
+    def _count_refused(self) -> None:
+        if self.guard is not None:
+            self.guard.count(self._runtime.store)
 
     def _drain(self) -> None:
         """Once the executor stops: give what runs `drain_timeout` to end, then tell it to give up."""
@@ -240,6 +247,7 @@ class NodeAttendant:
         if self._watch is not None:
             self._watch.end(_STOP_TIMEOUT)
         try:
+            self._count_refused()
             self._heartbeat(left=True)
         except _FAILURES as error:
             log.tell("node.end_not_written", error=str(error))
@@ -254,6 +262,7 @@ class NodeAttendant:
     def _heartbeat(self, left: bool) -> None:
         skew = self._measure_skew()
         if self._node is None:
+            self._runtime.store.scripts.offer()  # nodes with users of their own bring none
             return
         store, supervisors = self._runtime.store, self._runtime.store.supervisors()
         drained = any(is_drained(store, supervisor, self._node) for supervisor in supervisors)
@@ -278,7 +287,10 @@ class NodeAttendant:
         clock = self._runtime.clock
         before = clock.monotonic()
         now = self._runtime.store.now()
-        return skew_of(clock.now(), now, clock.monotonic() - before)
+        after = clock.monotonic()
+        if self.guard is not None:
+            self.guard.measured(now, before, after)
+        return skew_of(clock.now(), now, after - before)
 
     def _store_is_away(self, error: Exception) -> None:
         """Tell that Redis does not answer; that it does again is told with the next heartbeat."""

@@ -23,8 +23,9 @@ from actions.model import Outcome
 from supervisor import poolprocess
 from supervisor.attendant import NodeAttendant, queue_node
 from supervisor.connection import connect
-from supervisor.errors import Refused, TimedOut
-from supervisor.keys import POOL, queue_of
+from supervisor.errors import Refused, TimedOut, UsageError
+from supervisor.guard import make_guard
+from supervisor.keys import POOL, held_by, queue_of
 from supervisor.leases import Grant
 from supervisor.logs import RawLog
 from supervisor.model import HARD_KILL_AFTER
@@ -138,6 +139,15 @@ def _listen(**_: Any) -> None:
     poolprocess.listen()
 
 
+@signals.worker_init.connect  # type: ignore[untyped-decorator]  # celery ships no types
+def _hold_apart(sender: Any, **_: Any) -> None:
+    """Keep the messages that a node's executor holds where no other node's user has to come."""
+    node = queue_node(sender.app.amqp.queues.consume_from)
+    if node is not None:
+        conf = sender.app.conf
+        conf.broker_transport_options = {**conf.broker_transport_options, **held_by(node)}
+
+
 class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types
     """Starts the thread after the pool was forked, and ends it after the pool has drained."""
 
@@ -152,22 +162,9 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
 
     def start(self, worker: Any) -> None:
         """Register the node, bring the collector along, and begin to renew. A taken name ends the executor."""
-        node = queue_node(worker.app.amqp.queues.consume_from)
-        settings = Settings.from_env()
-        runtime = make_runtime(settings, Store(connect(settings, patient=False), settings.namespace))
-        attendant = NodeAttendant(
-            runtime,
-            node,
-            worker.hostname,
-            int(worker.concurrency or 1),
-            active,
-            _reports,
-            _is_stopping,
-            FloatingWork(worker).take,
-        )
         try:
-            attendant.begin()
-        except Refused as error:
+            attendant = self._begin(worker)
+        except (Refused, UsageError) as error:
             log.tell("executor.refused", error=str(error))
             raise SystemExit(1) from None
         self._attendant = attendant
@@ -176,6 +173,20 @@ class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships 
         # Celery stops this step before the pool, whose actions need their leases: worker_shutdown comes after both
         signals.worker_shutdown.connect(self._end, weak=False)
         self._leave_at_once_when_told_twice()
+
+    @staticmethod
+    def _begin(worker: Any) -> NodeAttendant:
+        """Make the attendant and the guard, and take the node's name. Raises `Refused` or `UsageError`."""
+        queues = worker.app.amqp.queues.consume_from
+        settings = Settings.from_env()
+        runtime = make_runtime(settings, Store(connect(settings, patient=False), settings.namespace))
+        worker.guard = make_guard(settings, queues, runtime.actions, runtime.clock)
+        slots = int(worker.concurrency or 1)
+        execution = (active, _reports, _is_stopping, FloatingWork(worker).take)
+        attendant = NodeAttendant(runtime, queue_node(queues), worker.hostname, slots, *execution)
+        attendant.guard = worker.guard
+        attendant.begin()
+        return attendant
 
     def terminate(self, worker: Any) -> None:
         """Leave now (SIGQUIT): kill what runs and write its end."""

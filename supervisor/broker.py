@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import kombu.exceptions
+import msgspec
 from kombu.connection import Connection
 
 from supervisor.connection import STORE_ERRORS
 from supervisor.dispatch import BATCH, Message, PublishFailed
+from supervisor.envelope import Order, Seal, params_hash, seal
+from supervisor.keyring import KeyFile, read_signing_key
 from supervisor.model import HARD_KILL_AFTER
+from supervisor.settings import Settings
+from supervisor.transport import careful
 
 PUBLISH_ERRORS: tuple[type[Exception], ...] = (kombu.exceptions.KombuError, *STORE_ERRORS)
 _RETRY_EVERY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2.0}  # seconds between tries to connect
@@ -22,11 +27,46 @@ _PUBLISHING = {"socket_timeout": 1.2, "socket_connect_timeout": 1.2, "max_retrie
 
 
 class BrokerConnection(Connection):
-    """A connection that is tried again every 2 s at most; kombu's own pauses grow to 30 s, and Celery keeps them."""
+    """A connection that is tried again every 2 s at most; kombu's own pauses grow to 30 s, and Celery keeps them.
+
+    Nothing that lies in a queue can end who takes it.
+    """
+
+    def get_transport_cls(self) -> Any:
+        """Return the transport to Redis."""
+        transport = super().get_transport_cls()  # type: ignore[no-untyped-call]  # kombu
+        return careful(transport) if transport.driver_type == "redis" else transport
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Connect, whatever it takes, or as often as the caller says."""
         return super().ensure_connection(*args, **{**_RETRY_EVERY, **kwargs})  # type: ignore[no-untyped-call]  # kombu
+
+
+class Sealer(Protocol):
+    """Makes what is added to a message so that executors run it."""
+
+    def __call__(self, message: Message) -> Seal:
+        """Return a message's seal."""
+
+
+def make_sealer(settings: Settings) -> Sealer | None:
+    """Return what seals with this installation's signing key; None where there is none. Raises `UsageError`."""
+    if settings.signing_key is None:
+        return None
+    file = KeyFile(settings.signing_key, read_signing_key)
+
+    def sealer(message: Message) -> Seal:
+        key = file.get()
+        unsigned = Seal(
+            queue=message.queue,
+            issued=round(message.issued * 1000),
+            expires=round(message.expires * 1000),
+            params=params_hash(message.params),
+            key=key.id,
+        )
+        return seal(_order(message), message.action_id, unsigned, key.sign)
+
+    return sealer
 
 
 class CeleryPublisher:
@@ -35,8 +75,9 @@ class CeleryPublisher:
     People see the action's own name (`shadow`) and readable arguments in Flower and in Celery's logs. For one thread.
     """
 
-    def __init__(self, app: Any, task_name: str) -> None:
-        """Publish for `app`, as calls of its task `task_name`; nothing is connected yet."""
+    def __init__(self, app: Any, task_name: str, sealer: Sealer | None = None) -> None:
+        """Publish for `app`, as calls of its task `task_name`, sealed by `sealer`; nothing is connected yet."""
+        self._sealer = sealer
         self._app = app
         self._task_name = task_name
         self._producer: Any = None
@@ -65,7 +106,8 @@ class CeleryPublisher:
             self._producer = self._app.amqp.Producer(connection)
         with self._producer.batch(max_size=BATCH):
             for message in messages:
-                _publish_one(self._app, self._producer, self._task_name, message)
+                order = _order(message, self._sealer(message) if self._sealer else None)
+                _publish_one(self._app, self._producer, self._task_name, message, order)
 
     def _drop(self) -> None:
         """Forget the connection, without a word to the other end."""
@@ -75,10 +117,20 @@ class CeleryPublisher:
                 producer.connection.collect()
 
 
-def _publish_one(app: Any, producer: Any, task_name: str, message: Message) -> None:
-    kwargs = {
-        name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "token", "params")
-    }
+def _order(message: Message, sealed: Seal | None = None) -> Order:
+    return Order(
+        supervisor=message.supervisor,
+        place=message.place,
+        worker_id=message.worker_id,
+        action=message.action,
+        token=message.token,
+        params=message.params,
+        seal=sealed,
+    )
+
+
+def _publish_one(app: Any, producer: Any, task_name: str, message: Message, order: Order) -> None:
+    kwargs = msgspec.to_builtins(order)
     task = app.amqp.as_task_v2(
         message.action_id,
         task_name,

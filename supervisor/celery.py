@@ -13,16 +13,14 @@ from celery.app.amqp import AMQP
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_process_shutdown
 
-from supervisor.broker import BrokerConnection, CeleryPublisher
+from supervisor.broker import BrokerConnection, CeleryPublisher, make_sealer
 from supervisor.dispatch import Publish
 from supervisor.errors import SupervisorError
+from supervisor.keys import EXECUTE
 from supervisor.logs import configure
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.traces import check, make_traces
-
-EXECUTE = "supervisor.execute"
-TICK = "supervisor.tick"
 
 
 def _settings() -> Settings:
@@ -74,7 +72,7 @@ def _end_traces(**_: Any) -> None:
 @functools.cache
 def publisher() -> Publish:
     """Return what puts actions into their queues."""
-    return CeleryPublisher(app, EXECUTE)
+    return CeleryPublisher(app, EXECUTE, make_sealer(settings))
 
 
 def _install_bootsteps() -> None:

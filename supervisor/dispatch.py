@@ -77,7 +77,8 @@ class Circuit:
 class Message:
     """An action on its way to an executor. It names what to run and under which lease; commands never travel.
 
-    `reason` is for people who look at the message, as in Flower; `traceparent` names the tick's span, if traced.
+    `issued` and `expires` are when it was claimed and until when it may be begun, by Redis' clock. `reason` is for
+    people who look at the message, as in Flower; `traceparent` names the tick's span, if traced.
     """
 
     supervisor: str
@@ -89,6 +90,8 @@ class Message:
     params: dict[str, object]
     timeout: float
     queue: str
+    issued: float = 0.0
+    expires: float = 0.0
     reason: str = ""
     traceparent: str = ""
 
@@ -126,13 +129,14 @@ def apply(
         answer = _apply_batch(store, supervisor, tick_id, circuit, part, trace_id_of(traceparent))
         if answer[0] != "applied":
             return Applied(done.messages, {**done.refused, **{item.id: answer[0] for item in part}}, late=True)
-        for item, token in zip(part, answer[1:], strict=True):
+        now = float(answer[1])
+        for item, token in zip(part, answer[2:], strict=True):
             if item.claim is None:
                 continue
             if token.startswith("refused:"):
                 done.refused[item.id] = token
             else:
-                done.messages.append(_message(supervisor, item, item.claim, token, traceparent))
+                done.messages.append(_message(supervisor, item, item.claim, (token, now), traceparent))
         generation = circuit.breaker.generation if circuit.breaker else circuit.generation
         circuit = Circuit(generation)
     return done
@@ -217,12 +221,15 @@ def claim_check(store: Store, supervisor: str, node: str, ttl: float) -> tuple[M
     answer, value = store.scripts.run("check", where, [ttl, msgspec.json.encode(lease).decode()])
     if answer != "claimed":
         return None, str(value)
-    message = _message(supervisor, Item(item, node), claim, str(value), "")
-    return replace(message, timeout=ttl, queue=queue_of(node)), claim.action_id
+    now = store.now()
+    message = _message(supervisor, Item(item, node), claim, (str(value), now), "")
+    return replace(message, timeout=ttl, queue=queue_of(node), expires=now + ttl), claim.action_id
 
 
-def _message(supervisor: str, item: Item, claim: Claim, token: str, traceparent: str) -> Message:
+def _message(supervisor: str, item: Item, claim: Claim, granted: tuple[str, float], traceparent: str) -> Message:
+    """Return the message of a claim that was `granted`: under which token, and when."""
     action = claim.action
+    token, now = granted
     return Message(
         supervisor=supervisor,
         place=item.place,
@@ -233,6 +240,8 @@ def _message(supervisor: str, item: Item, claim: Claim, token: str, traceparent:
         params=params_of(action),
         timeout=action.timeout,
         queue=queue_of(POOL if action.runs_on == "pool" else item.place),
+        issued=now,
+        expires=now + QUEUED_TTL,
         reason=claim.reason,
         traceparent=traceparent,
     )

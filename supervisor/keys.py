@@ -19,6 +19,9 @@ RESERVED_SUPERVISORS = ("celery",)  # Celery's own keys begin with it
 CHILD_PREFIX = "child/"
 CHECK_PREFIX = "check/"  # what `fsmctl check` claims a no-op for: no worker, and in no index
 SCHEMA = 1  # of all keys together: grows when an older version could not work with what is stored
+SUPERVISOR_QUEUE = "supervisor"  # of tick requests
+TICK = "supervisor.tick"  # Celery's name of a tick request
+EXECUTE = "supervisor.execute"  # Celery's name of an action
 INCIDENTS_CAP = 200  # incidents kept of a supervisor
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
 HISTORY_CAP = 5_000  # decisions kept per place for `fsmctl replay` (XADD MAXLEN ~), of at most 8 kB each, mostly of 1
@@ -131,6 +134,10 @@ class Keys:
         """STRING of JSON: the last reading that was not believed, and why; written by observe.lua. One per place."""
         return self._key(place, "rejected")
 
+    def refused(self, place: str, process: str) -> str:
+        """STRING number of the last batch of refused messages that an executor has counted; by it. TTL 1 h."""
+        return self._key(place, "refused", process)
+
     def wake(self, place: str) -> str:
         """STRING "1": something changed; set by end, reap, set, apply, collector; deleted by the gate. TTL 60 s."""
         return self._key(place, "wake")
@@ -178,3 +185,11 @@ def nodes(namespace: str) -> str:
 def celery_prefix(namespace: str) -> str:
     """Return the prefix of all of Celery's own keys."""
     return f"{namespace}:celery:"
+
+
+def held_by(node: str) -> dict[str, str]:
+    """Return the options of a node's broker connection that keep what its executor holds apart from what others hold.
+
+    HASH, ZSET and STRING (a lock, TTL 5 min) under Celery's prefix; bounded by the executor's slots.
+    """
+    return {f"{key}_key": f"{key}.{node}" for key in ("unacked", "unacked_index", "unacked_mutex")}

@@ -40,11 +40,15 @@ _STABLE_AFTER = 30.0  # seconds of life after which a part's deaths are forgiven
 
 @dataclass(frozen=True)
 class Part:
-    """A process that `fsmctl up` keeps running. Parts of one `stage` are stopped together, higher stages first."""
+    """A process that `fsmctl up` keeps running. Parts of one `stage` are stopped together, higher stages first.
+
+    One that `signs` is given the private key, if there is one.
+    """
 
     name: str
     command: tuple[str, ...]
     stage: int
+    signs: bool = False
 
 
 @dataclass
@@ -72,7 +76,7 @@ class Runner:
     def _component(self, part: Part) -> ProcessComponent:
         config = ProcessConfig(
             command=part.command,
-            env=part_environment(self.settings),
+            env=part_environment(self.settings, part.signs),
             cwd=str(self.settings.data_dir),
             stop_timeout=Duration(_STOP_TIMEOUT),
         )
@@ -158,19 +162,22 @@ class Runner:
                 list(pool.map(end, folders))
 
 
-def part_environment(settings: Settings) -> dict[str, str]:
+def part_environment(settings: Settings, signs: bool = False) -> dict[str, str]:
     """Return what a part runs with: our settings, Flower's, and this Python environment's commands found first."""
+    ours = settings.environment()
+    if not signs:
+        del ours["FSM_SIGNING_KEY"]
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     log_format = settings.log_format if settings.log_format != "auto" else "json"
     flower = {name: value for name, value in os.environ.items() if name.startswith(FLOWER_PREFIX)}
-    return {**flower, **settings.environment(), "PATH": path, "FSM_LOG_FORMAT": log_format, "PYTHONUNBUFFERED": "1"}
+    return {**flower, **ours, "PATH": path, "FSM_LOG_FORMAT": log_format, "PYTHONUNBUFFERED": "1"}
 
 
 def parts_of(nodes: Iterable[str], settings: Settings, exporter_port: int, flower_port: int) -> list[Part]:
     """Return all parts but Redis: executors, beats, exporter, Flower."""
     celery = (sys.executable, "-m", "celery", "--quiet", "-A", "supervisor")
     executor = (*celery, "worker", "--without-gossip", "--without-mingle")
-    parts = [Part("supervisor", (*executor, "-Q", "supervisor", "-n", "supervisor@%h", "-c", "2"), 2)]
+    parts = [Part("supervisor", (*executor, "-Q", "supervisor", "-n", "supervisor@%h", "-c", "2"), 2, signs=True)]
     parts += [
         Part(f"node-{node}", (*executor, "-Q", f"actions,actions.{node}", "-n", f"{node}@%h"), 1) for node in nodes
     ]

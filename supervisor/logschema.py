@@ -68,6 +68,7 @@ FIELDS = {
     "logger": Field(str, "The library's own name for the part that speaks"),
     "pid": Field(int, "Process id"),
     "key": Field(str, "Key in Redis"),
+    "file": Field(str, "Path of a file"),
     "command": Field(str, "Name of the command that was run"),
     # actions
     "action": Field(str, "Name of the action, as in the events"),
@@ -188,6 +189,12 @@ _TROUBLES = {
         "The executor's attendant works again",
         optional=("error",),
     ),
+    "keys.unreadable": _trouble(
+        "Keys cannot be read any more; those read before count",
+        "Keys can be read again",
+        "file",
+        optional=("error",),
+    ),
     "mirror.bad_file": _trouble(
         "Mirror cannot be read and is ignored", "Mirror can be read again", "supervisor", optional=("error",)
     ),
@@ -252,7 +259,10 @@ EVENTS: Mapping[str, Event] = {
         optional=("worker_type",),
     ),
     "action.given_up": _worker("warning", "Action is told to give up", *_ACTION, "reason"),
-    "message.refused": _worker("warning", "Message refused", "action_id", "error", "keys"),
+    "message.refused": _worker(
+        *("warning", "Message refused", "action_id", "reason", "error"),
+        optional=("keys", "count", "worker_id", "action_type"),
+    ),
     # workers
     "worker.transition": _worker("info", "Worker changed state", "worker_id", "from_state", "to_state", "reason"),
     "worker.in_progress": _worker(

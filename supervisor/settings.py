@@ -31,6 +31,9 @@ class Settings:
     slots: int
     drain_timeout: float
     traces: str = "off"
+    remote_control: str = "on"
+    signing_key: Path | None = None
+    verify_keys: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> Settings:
@@ -49,6 +52,9 @@ class Settings:
             slots=_whole(env, "FSM_SLOTS", 5, 1, 256),
             drain_timeout=_number(env, "FSM_DRAIN_TIMEOUT", 5.0, 0.0, 600.0),
             traces=_one_of(env, "FSM_TRACES", ("off", "otlp")),
+            remote_control=_one_of(env, "FSM_REMOTE_CONTROL", ("on", "off")),
+            signing_key=_file(env, "FSM_SIGNING_KEY"),
+            verify_keys=_file(env, "FSM_VERIFY_KEYS"),
         )
 
     @classmethod
@@ -82,6 +88,9 @@ class Settings:
             "FSM_SLOTS": str(self.slots),
             "FSM_DRAIN_TIMEOUT": str(self.drain_timeout),
             "FSM_TRACES": self.traces,
+            "FSM_REMOTE_CONTROL": self.remote_control,
+            "FSM_SIGNING_KEY": str(self.signing_key or ""),
+            "FSM_VERIFY_KEYS": str(self.verify_keys or ""),
         }
 
 
@@ -114,6 +123,11 @@ def _redis_url(env: Mapping[str, str], folder: Path) -> str:
     if urlsplit(url).scheme not in SCHEMES:
         raise UsageError(f"FSM_REDIS_URL is {redacted(url)!r}: expected {EXPECTED_URL}")
     return url
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    """Return the path of a file, None when none is named; who needs it reads it, and says what is wrong with it."""
+    return Path(env[name]).resolve() if env.get(name) else None
 
 
 def _matching(env: Mapping[str, str], name: str, default: str, pattern: str, expected: str) -> str:

@@ -11,9 +11,11 @@ from celery.exceptions import SoftTimeLimitExceeded
 from actions.model import Outcome
 from supervisor import execute as execution
 from supervisor import tick as ticking
-from supervisor.celery import EXECUTE, TICK, app, publisher, runtime
+from supervisor.celery import app, publisher, runtime
 from supervisor.connection import STORE_ERRORS, trouble_with
+from supervisor.envelope import Order, Reason
 from supervisor.errors import SupervisorError
+from supervisor.keys import EXECUTE, TICK
 from supervisor.leases import Grant
 from supervisor.logs import Trouble, logger
 from supervisor.poolprocess import cancellable, runner_of
@@ -49,24 +51,14 @@ def _tick_one(supervisor: str, stepped: bool) -> None:
     runtime().troubles.is_now("tick.failed", supervisor, "")
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a message says: which action to run, with which parameters, under which lease."""
-
-    supervisor: str
-    place: str
-    worker_id: str
-    action: str
-    token: str
-    params: dict[str, object]
-
-
 @app.task(name=EXECUTE, bind=True, Request="supervisor.bootsteps:ActionRequest")  # type: ignore[untyped-decorator]  # celery ships no types
 def execute(self: Any, **message: object) -> str:
     """Run one action under its lease; the task's id is the action's."""
     try:
         order = msgspec.convert(message, Order)
     except msgspec.ValidationError as error:
-        log.tell("message.refused", action_id=self.request.id, error=str(error), keys=sorted(message))
+        named = {"action_id": self.request.id, "keys": sorted(message)}
+        log.tell("message.refused", reason=Reason.MALFORMED.value, error=str(error), **named)
         return Outcome.DISCARDED.value
     grant = Grant(order.supervisor, order.place, order.worker_id, order.action, self.request.id, order.token)
     runner = runner_of(os.getpid())

@@ -35,10 +35,12 @@ _COMMANDS = {
     "check": "supervisor.cli.check",
     "wait": "supervisor.cli.wait",
     "logs": "supervisor.cli.logs",
+    "acl": "supervisor.cli.acl",
     "exporter": "supervisor.cli.exporter",
     "collector": "supervisor.cli.collector",
     "context": "supervisor.cli.context",
     "completion": "supervisor.cli.completion",
+    "keys": "supervisor.cli.keys",
 }
 _EPILOG = """\b
 Examples:
@@ -110,7 +112,7 @@ def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     from supervisor.cli.completion import live_names
     from supervisor.cli.context import known_contexts
 
-    names = known_contexts() if param.name == "chosen" else live_names(ctx, ["SUPERVISOR"])
+    names = known_contexts() if param.name == "chosen" else live_names(ctx, "SUPERVISOR")
     return [name for name in names if name.startswith(incomplete)]
 
 

@@ -82,10 +82,9 @@ _LIVE: dict[str, Callable[[Store, Found], list[str]]] = {
     "ACTION": _actions,
 }
 _OPTIONS = {"--worker": "ID", "--node": "NODE", "--supervisor": "SUPERVISOR"}
-_KIND_AND_NAMES = ("KIND [NAME]...", "KIND NAME")  # the first word is a kind, the others are names of that kind
 
 
-def live_names(ctx: click.Context, words: Sequence[str]) -> list[str]:
+def live_names(ctx: click.Context, *words: str) -> list[str]:
     """Return the names that what is called by these words may have now; none when Redis is away or not known."""
     from supervisor.cli.context import enter
     from supervisor.connection import STORE_ERRORS, connect
@@ -115,28 +114,7 @@ class LiveName(click.types.StringParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return the names that begin with what is there."""
-        return [CompletionItem(name) for name in live_names(ctx, self._words) if name.startswith(incomplete)]
-
-
-class KindOrName(click.types.StringParamType):
-    """A kind, then names of that kind; or both in one word, as worker/ID."""
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the kinds, or the names, that begin with what is there."""
-        from supervisor.cli.kinds import KINDS, WAYS
-
-        before = ctx.params.get(param.name or "") or ()
-        said, slash, _ = (before[0] if before else incomplete).partition("/")
-        if not before and not slash:
-            names = list(KINDS)
-        elif (plural := WAYS.get(said)) is None:
-            names = []
-        else:
-            words = {"nodes": "NODE", "circuit": "SUPERVISOR", "incidents": "INCIDENT"}
-            found = live_names(ctx, [words.get(plural, "ID")])
-            names = [name.removeprefix("child/") for name in found if plural != "children" or "/" in name]
-            names = [f"{said}/{name}" for name in names] if "/" in incomplete else names
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in live_names(ctx, *self._words) if name.startswith(incomplete)]
 
 
 def words_of(param: click.Parameter) -> list[str]:
@@ -153,9 +131,7 @@ def add_live_names(command: click.Command) -> None:
     for param in command.params:
         if param.type is not click.STRING:
             continue
-        if param.metavar in _KIND_AND_NAMES:
-            param.type = KindOrName()
-        elif words := words_of(param):
+        if words := words_of(param):
             param.type = LiveName(words)
     for sub in getattr(command, "commands", {}).values():
         add_live_names(sub)

@@ -27,10 +27,12 @@ SUMMARIES = {
     "check": "Check stage by stage whether the parts do their work.",
     "wait": "Wait until something is as wanted.",
     "logs": "Show what a worker's or child's process printed.",
+    "acl": "Write an ACL file for Redis: a user for each node and role.",
     "exporter": "Serve /metrics, /healthz and /readyz.",
     "collector": "Observe what is placed on a node.",
     "context": "List the installations of the contexts file.",
     "completion": "Print what a shell needs to complete fsmctl.",
+    "keys": "Make and change the keys that seal actions.",
 }
 
 # the exit codes of each beside those that all have: 0, 1, 2 and 130
@@ -61,8 +63,10 @@ EXIT_CODES: dict[str, tuple[int, ...]] = {
     "check": (3, 4, 5),
     "wait": (4, 5, 6),
     "logs": (4, 5, 6),
+    "acl": (4, 5),
     "exporter": (),
     "collector": (),
     "context": (4,),
     "completion": (),
+    "keys": (7,),
 }

@@ -12,7 +12,7 @@
 --                            and counted_as (optional), which labels its counters instead of the id
 --                            cancel = {token, reason}: the action in progress under that token is asked to give up
 --                            claim.token: the last token the plan saw ('' = none); claim.generation: of desired
--- Returns {'applied', per item: token | '' (nothing claimed) | 'refused:<why>'} or {'refused:tick'}
+-- Returns {'applied', now, per item: token | '' (nothing claimed) | 'refused:<why>'} or {'refused:tick'}
 local full = even_when_full(KEYS[1], KEYS[5])
 local us = now_us(ARGV[1])
 local now = seconds(us)
@@ -56,7 +56,14 @@ local function cancel(keys, wanted)
   ask_to_cancel({keys[1], keys[3], keys[4], keys[5], keys[6]}, lease, now, wanted.reason)
 end
 
-local answers = {'applied'}
+-- A lease is written by its node, which may be hostile: one that cannot be worked with costs its own worker, not the batch.
+local function guarded(act, ...)
+  local done, answer = pcall(act, ...)
+  if done then return answer end
+  return 'refused:unreadable'
+end
+
+local answers = {'applied', string.format('%.3f', now)}
 for i, item in ipairs(batch.items) do
   local first = 6 + (i - 1) * 7
   local keys = {unpack(KEYS, first + 1, first + 7)}
@@ -68,11 +75,11 @@ for i, item in ipairs(batch.items) do
   elseif item.frame then
     redis.call('XADD', keys[7], 'MAXLEN', '~', batch.history_kept, '*', 'worker_id', item.id, 'frame', item.frame)
   end
-  if item.cancel and not held then cancel(keys, item.cancel) end
-  local answer = item.claim and claim(keys, item.id, item.claim) or ''
+  if item.cancel and not held then guarded(cancel, keys, item.cancel) end
+  local answer = item.claim and guarded(claim, keys, item.id, item.claim) or ''
   if string.sub(answer, 1, 8) == 'refused:' then
     count(KEYS[4], 'supervisor_claims_refused_total|' .. string.sub(answer, 9))
   end
-  answers[i + 1] = answer
+  answers[i + 2] = answer
 end
 return answers

@@ -14,7 +14,9 @@ from supervisor.attendant import NodeAttendant
 from supervisor.cli import fsmctl
 from supervisor.clock import SystemClock
 from supervisor.collector import Collector
+from supervisor.dispatch import Message
 from supervisor.exporter import StoreCollector
+from supervisor.keyring import make_keys
 from supervisor.logs import configure
 from supervisor.model import NodeDocument
 from supervisor.runtime import Runtime, make_runtime
@@ -22,6 +24,7 @@ from supervisor.store import Store
 from tests.conftest import RedisServer
 from tests.integration.observing import Observing, wait_for_looks
 from tests.integration.plant import NAME, NODE, fleet, settings, worker
+from tests.sealing import Wire, guard_of, received
 
 
 class WrongClock(SystemClock):
@@ -141,3 +144,40 @@ def test_a_skew_of_over_a_second_is_said_once_and_its_end_once(
     ]
     assert lines[0]["node"] == NODE
     assert lines[0]["skew_seconds"] == pytest.approx(7200.0, abs=0.3)
+
+
+@pytest.mark.parametrize("ahead", [-7200.0, 7200.0])
+def test_sealed_messages_expire_by_redis_time(
+    runtime: Runtime, clock: WrongClock, tmp_path: Path, ahead: float
+) -> None:
+    clock.ahead = ahead
+    make_keys(tmp_path / "keys")
+    guard = guard_of(tmp_path / "keys", clock)
+    attendant = NodeAttendant(runtime, NODE, "edge-1@h1", 2, lambda: [], queue.SimpleQueue(), lambda: False)
+    attendant.guard = guard
+    attendant.begin()
+    now = runtime.store.now()
+    raws = Wire().publish(tmp_path / "keys", message(now, 30.0), message(now, 1.0), message(now, -2.0))
+    assert [guard.admit(received(raw)) for raw in raws] == [True, True, False]
+    attendant.end()
+    counted = runtime.store.counters(NAME, [NODE])
+    assert {name: value for name, value in counted.items() if "refused" in name} == {
+        "supervisor_messages_refused_total|expired": 1.0
+    }
+
+
+def message(now: float, lasts: float) -> Message:
+    """Return an action that was claimed a while ago and may be begun for `lasts` seconds from now."""
+    return Message(
+        supervisor=NAME,
+        place=NODE,
+        worker_id="flow-1",
+        action="start",
+        action_id="a1",
+        token="1",
+        params={},
+        timeout=30.0,
+        queue=f"actions.{NODE}",
+        issued=now - 30 + lasts,
+        expires=now + lasts,
+    )

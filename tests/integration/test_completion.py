@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from supervisor.cli import completion, fsmctl
-from supervisor.cli.completion import KindOrName, LiveName, add_live_names
+from supervisor.cli.completion import LiveName, add_live_names
 from supervisor.clock import SystemClock
 from supervisor.model import Incident, Stage
 from supervisor.runtime import make_runtime
@@ -60,10 +60,10 @@ def complete(environ: dict[str, str]) -> Complete:
 
 def test_commands_options_and_names_of_the_store_are_completed(plant: Plant, complete: Complete) -> None:
     assert complete("fsmctl pau") == ["pause"]
-    assert complete("fsmctl get ch") == ["children"]
+    assert complete("fsmctl get ch") == ["children", "child"]
+    assert complete("fsmctl describe worker/fl") == ["worker/flow-1"]
     assert complete("fsmctl get workers fl") == ["flow-1"]
     assert complete("fsmctl get children ") == ["broker"]
-    assert complete("fsmctl get worker/fl") == ["worker/flow-1"]
     assert complete("fsmctl describe child ") == ["broker"]
     assert complete("fsmctl describe nothing/") == []
     assert complete("fsmctl get workers --node ed") == ["edge-1"]
@@ -117,7 +117,8 @@ def test_every_argument_is_completed(name: str) -> None:
         if isinstance(param, click.Argument)
         and param.type is click.STRING
         and (param.metavar or "") not in FREE_TEXT
-        and not isinstance(param.type, LiveName | KindOrName)
+        and not isinstance(param.type, LiveName)
+        and param._custom_shell_complete is None
     ]
     assert left == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import celery.worker.consumer
 import pytest
 
 from supervisor.consumer import FLUSH_EVERY, Consumer
@@ -68,3 +69,79 @@ def test_what_is_gathered_at_the_end_is_sent(consumer: Consumer) -> None:
     consumer.on_send_event_buffered()
     consumer.shutdown()
     assert consumer.event_dispatcher.times == 1
+
+
+class Controller:
+    """Has the guard of its executor."""
+
+    def __init__(self, guard: object) -> None:
+        self.guard = guard
+
+
+class Doorman:
+    """Lets through what is asked for by name."""
+
+    unread = 0
+
+    def admit(self, message: Message) -> bool:
+        return message.name == "sealed"
+
+    def unreadable(self, error: Exception) -> None:
+        self.unread += 1
+
+
+class Message:
+    """A message that keeps what became of it."""
+
+    headers: dict[str, object] = {}
+    body, content_type, content_encoding = b"", "application/json", "utf-8"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.acknowledged = 0
+
+    def ack_log_error(self, *_: object) -> None:
+        self.acknowledged += 1
+
+    def ack(self) -> None:
+        self.acknowledged += 1
+
+
+def takes(
+    consumer: Consumer, guard: object, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Callable[[Message], object], list[str]]:
+    """Return what takes a message, and the names of those that Celery was shown."""
+    seen: list[str] = []
+    celerys = lambda *_: lambda message: seen.append(message.name)  # noqa: E731
+    monkeypatch.setattr(celery.worker.consumer.Consumer, "create_task_handler", celerys)
+    consumer.controller, consumer.connection_errors = Controller(guard), ()
+    return consumer.create_task_handler(), seen
+
+
+def test_celery_sees_what_the_guard_lets_through_and_the_rest_is_dropped(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, seen = takes(consumer, Doorman(), monkeypatch)
+    sealed, forged = Message("sealed"), Message("forged")
+    take(sealed)
+    take(forged)
+    assert (seen, sealed.acknowledged, forged.acknowledged) == (["sealed"], 0, 1)
+
+
+def test_without_a_guard_celery_sees_everything(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, seen = takes(consumer, None, monkeypatch)
+    take(Message("forged"))
+    assert seen == ["forged"]
+
+
+def test_a_message_that_cannot_be_unpacked_is_taken_up_by_the_guard_and_dropped(consumer: Consumer) -> None:
+    guard, broken = Doorman(), Message("broken")
+    consumer.controller, consumer.connection_errors = Controller(guard), ()
+    consumer.on_decode_error(broken, ValueError("no base64"))
+    assert (guard.unread, broken.acknowledged) == (1, 1)
+
+
+def test_without_a_guard_celery_drops_it(consumer: Consumer) -> None:
+    consumer.controller, broken = Controller(None), Message("broken")
+    consumer.on_decode_error(broken, ValueError("no base64"))
+    assert broken.acknowledged == 1

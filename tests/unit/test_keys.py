@@ -13,6 +13,7 @@ KEYS = Keys("fsm", "plant-1")
 OF_THE_LOOP = ("settings", "index", "generations", "tick", "circuit", "incidents", "mismatches", "orders", "revision")
 OF_A_PLACE = ("node", "collector", "rejected", "wake", "asks", "events", "history", "counters", "follows")
 OF_AN_ITEM = ("identity", "desired", "override", "control", "observed", "status", "lease", "output")
+OF_A_PROCESS = ("refused",)
 NAMES = ("a", "b", "a.b", "a-b", "a_b", "A", "node", "status", "lease", "supervisor", "pool", "settings", "wake")
 ITEMS = (*NAMES, *(f"child/{name}" for name in NAMES))
 
@@ -22,13 +23,13 @@ def all_keys(keys: Keys, place: str, item: str) -> dict[str, str]:
     return {
         **{kind: getattr(keys, kind) for kind in OF_THE_LOOP},
         **{kind: getattr(keys, kind)(place) for kind in OF_A_PLACE},
-        **{kind: getattr(keys, kind)(place, item) for kind in OF_AN_ITEM},
+        **{kind: getattr(keys, kind)(place, item) for kind in (*OF_AN_ITEM, *OF_A_PROCESS)},
     }
 
 
 def test_these_tests_know_every_kind_of_key() -> None:
     kinds = {name for name, _ in inspect.getmembers(Keys) if not name.startswith("_")}
-    assert kinds - {"namespace", "supervisor", "of_worker"} == {*OF_THE_LOOP, *OF_A_PLACE, *OF_AN_ITEM}
+    assert kinds - {"namespace", "supervisor", "of_worker"} == {*OF_THE_LOOP, *OF_A_PLACE, *OF_AN_ITEM, *OF_A_PROCESS}
 
 
 def test_the_keys_of_a_worker_made_at_once_are_the_same() -> None:

@@ -36,6 +36,9 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "FSM_SLOTS": "8",
         "FSM_DRAIN_TIMEOUT": "2.5",
         "FSM_TRACES": "otlp",
+        "FSM_REMOTE_CONTROL": "off",
+        "FSM_SIGNING_KEY": str(tmp_path / "signing.key"),
+        "FSM_VERIFY_KEYS": str(tmp_path / "verify.keys"),
     }
     assert Settings.from_env(environ) == Settings(
         redis_url="redis://10.0.0.1:6379/3",
@@ -47,6 +50,9 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         slots=8,
         drain_timeout=2.5,
         traces="otlp",
+        remote_control="off",
+        signing_key=tmp_path / "signing.key",
+        verify_keys=tmp_path / "verify.keys",
     )
 
 

@@ -1,0 +1,80 @@
+"""kombu's transport over Redis, made so that nothing that lies in a queue can end the executor that takes it.
+
+What cannot be unpacked becomes a message with an error, which Celery and the guard drop; kombu would raise out of the
+executor's loop.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from functools import cache
+from traceback import walk_tb
+from typing import Any
+
+from kombu.transport import virtual
+from kombu.utils.json import loads
+
+
+class CarefulMessage(virtual.Message):
+    """A message out of a queue, whatever was there."""
+
+    def __init__(self, payload: Any, channel: Any = None, **named: Any) -> None:
+        """Unpack what was in a queue; keep the error if that is no message."""
+        try:
+            _check(payload)
+            super().__init__(payload, channel=channel, **named)  # type: ignore[no-untyped-call]  # kombu
+        except Exception:  # noqa: BLE001 - a stranger's bytes may raise anything; who takes the message is told of it
+            failed = sys.exc_info()
+            super().__init__(_nothing(), channel=channel, **named)  # type: ignore[no-untyped-call]  # kombu
+            self.errors.append(failed)
+
+
+class _Careful:
+    """Part of a channel."""
+
+    Message = CarefulMessage
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Take a message; what is not even JSON is passed on as a message with an error."""
+        this: Any = super()
+        try:
+            return this._brpop_read(**options)
+        except Exception as error:
+            channel: Any = self
+            if not _is_of_unpacking(error):
+                raise
+            channel.connection._deliver(error, channel._active_queues[0])
+            return True
+
+
+@cache
+def careful(transport: type) -> type:
+    """Return a transport over Redis (kombu's own, or its kind for sentinels) that takes whatever is in a queue."""
+    kind: Any = transport
+    channel = type(f"Careful{kind.Channel.__name__}", (_Careful, kind.Channel), {})
+    return type(f"Careful{kind.__name__}", (kind,), {"Channel": channel})
+
+
+def _check(payload: Any) -> None:
+    """See that a message has what kombu goes by. Raises whatever is nearest."""
+    if isinstance(payload, Exception):
+        raise payload
+    properties = payload["properties"]
+    told = [properties["delivery_info"][name] for name in ("exchange", "routing_key")]
+    if not isinstance(properties["delivery_tag"], str) or not all(one is None or isinstance(one, str) for one in told):
+        raise TypeError(f"expected texts as its tag, exchange and routing key: {properties!r:.200}")
+    if not isinstance(payload.get("headers") or {}, dict):
+        raise TypeError(f"expected names and values as its headers: {payload['headers']!r:.200}")
+
+
+def _nothing() -> dict[str, Any]:
+    """Return what stands for a message that is none, until it is dropped."""
+    told = {"exchange": "", "routing_key": ""}
+    return {"body": "", "headers": {}, "properties": {"delivery_tag": uuid.uuid4().hex, "delivery_info": told}}
+
+
+def _is_of_unpacking(error: Exception) -> bool:
+    """Tell whether kombu raised it on the JSON of a message, not on the way to Redis or in who takes the message."""
+    codes = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+    return codes[2:3] == [loads.__code__]  # after our `_brpop_read` and kombu's
