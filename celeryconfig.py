@@ -6,6 +6,7 @@ Celery here moves messages that may be lost, doubled or late; what must be true 
 
 from kombu import Exchange, Queue
 
+from supervisor import address
 from supervisor.keys import celery_prefix
 from supervisor.model import HARD_KILL_AFTER
 from supervisor.settings import Settings
@@ -14,7 +15,12 @@ _settings = Settings.from_env()
 _longest_action = 60.0  # seconds: restart_child, the longest of the built-in actions (SPEC 4.3)
 _hard_limit = _longest_action + HARD_KILL_AFTER
 
-broker_url = _settings.redis_url.replace("unix://", "redis+socket://", 1)
+broker_url = address.broker_url(_settings.redis_url, _settings.access.password)
+broker_use_ssl = (
+    _settings.access.tls
+    if address.is_encrypted(_settings.redis_url)
+    else None  # kombu alone would believe any certificate
+)
 result_backend = (
     None  # outcomes are written by end.lua, with the lease; a result backend would cost two more round trips
 )
@@ -29,6 +35,9 @@ broker_transport_options = {
     "health_check_interval": 5,
     "priority_steps": [0],  # one list per queue instead of four to poll
     "queue_order_strategy": "round_robin",
+    **address.broker_options(
+        _settings.redis_url, _settings.access
+    ),  # which service, and to give up on a silent sentinel soon
 }
 broker_connection_retry_on_startup = True
 broker_channel_error_retry = True  # a full Redis, or a demoted one, refuses single commands: wait, do not end

@@ -11,7 +11,7 @@ import kombu.exceptions
 import msgspec
 from kombu.connection import Connection
 
-from supervisor.connection import STORE_ERRORS
+from supervisor.connection import STORE_ERRORS, once
 from supervisor.dispatch import BATCH, Message, PublishFailed
 from supervisor.envelope import Order, Seal, params_hash, seal
 from supervisor.keyring import KeyFile, read_signing_key
@@ -36,6 +36,14 @@ class BrokerConnection(Connection):
         """Return the transport to Redis."""
         transport = super().get_transport_cls()  # type: ignore[no-untyped-call]  # kombu
         return careful(transport) if transport.driver_type == "redis" else transport
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Connect later; each sentinel, if there are any, is asked once."""
+        options = kwargs.get("transport_options") or {}
+        if asking := options.get("sentinel_kwargs"):
+            # here and not in celeryconfig.py, from which Flower makes clients of its own, of another kind
+            kwargs["transport_options"] = {**options, "sentinel_kwargs": {**asking, "retry": once()}}
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]  # kombu
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Connect, whatever it takes, or as often as the caller says."""

@@ -6,16 +6,14 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from supervisor.address import Access, check_url, read_access, redacted
 from supervisor.errors import UsageError
 
 DEFAULT_DATA_DIR = ".fsm"
 URL_FILE = "redis.url"  # in the data folder: where `fsmctl up` writes the address of its private Redis
-SCHEMES = ("redis", "rediss", "unix", "redis+socket")
-EXPECTED_URL = "redis://HOST:PORT/DB, rediss://… or unix:///PATH"
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,16 @@ class Settings:
     remote_control: str = "on"
     signing_key: Path | None = None
     verify_keys: Path | None = None
+    access: Access = field(default_factory=Access)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> Settings:
         """Read `FSM_…`. Raises `UsageError` naming the variable, the value seen and what was expected."""
         env = os.environ if environ is None else environ
         folder = Path(data_dir or env.get("FSM_DATA_DIR") or DEFAULT_DATA_DIR).resolve()
+        url = _redis_url(env, folder)
         return cls(
-            redis_url=_redis_url(env, folder),
+            redis_url=url,
             namespace=_matching(
                 env, "FSM_NAMESPACE", "fsm", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "letters, digits, - _ ."
             ),
@@ -55,13 +55,15 @@ class Settings:
             remote_control=_one_of(env, "FSM_REMOTE_CONTROL", ("on", "off")),
             signing_key=_file(env, "FSM_SIGNING_KEY"),
             verify_keys=_file(env, "FSM_VERIFY_KEYS"),
+            access=read_access(env, url),
         )
 
     @classmethod
     def origins(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> dict[str, str]:
         """Return where each setting comes from: an option, a variable of the environment, a file or the default."""
         env = os.environ if environ is None else environ
-        names = {field.name: f"FSM_{field.name.upper()}" for field in dataclasses.fields(cls)}
+        plain = [field.name for field in dataclasses.fields(cls) if field.name != "access"]
+        names = {name: f"FSM_{name.upper()}" for name in (*plain, *Access().paths)}
         found = {
             name: f"environment, {variable}" if env.get(variable) else "default" for name, variable in names.items()
         }
@@ -77,6 +79,13 @@ class Settings:
         """Return the Redis URL without its password."""
         return redacted(self.redis_url)
 
+    def shown(self) -> dict[str, object]:
+        """Return each setting by its name, without passwords, and without the files that are not named."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "access"}
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in fields.items()}
+        files = {name: path for name, path in self.access.paths.items() if path}
+        return {**plain, "redis_url": self.shown_url, **files}
+
     def environment(self) -> dict[str, str]:
         """Return these settings as the environment of a part that `fsmctl up` starts."""
         return {
@@ -91,12 +100,8 @@ class Settings:
             "FSM_REMOTE_CONTROL": self.remote_control,
             "FSM_SIGNING_KEY": str(self.signing_key or ""),
             "FSM_VERIFY_KEYS": str(self.verify_keys or ""),
+            **self.access.environment(),
         }
-
-
-def redacted(url: str) -> str:
-    """Return a URL without what stands before its host: it may be a password."""
-    return re.sub(r"//.*@", "//…@", url)
 
 
 def wants_details(environ: Mapping[str, str] | None = None) -> bool:
@@ -120,8 +125,7 @@ def _redis_url(env: Mapping[str, str], folder: Path) -> str:
     if not url:
         file = folder / URL_FILE
         return file.read_text().strip() if file.is_file() else ""
-    if urlsplit(url).scheme not in SCHEMES:
-        raise UsageError(f"FSM_REDIS_URL is {redacted(url)!r}: expected {EXPECTED_URL}")
+    check_url("FSM_REDIS_URL", url)
     return url
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,9 +63,8 @@ def _own(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if (entered := options["context"]) is not None:
         origins["redis_url"] = f"context {entered.name}"
         origins["namespace"] = f"context {entered.name}" if entered.namespace else origins["namespace"]
-    for name, value in dataclasses.asdict(settings).items():
-        shown = settings.shown_url if name == "redis_url" else value
-        yield _row(None, name, str(shown) if name == "data_dir" else shown, origins[name])
+    for name, value in settings.shown().items():
+        yield _row(None, name, value, origins[name])
 
 
 def _stored(options: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -9,17 +9,22 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
+from supervisor.address import FORMS, check_url, redacted
 from supervisor.cli.output import output_option, print_rows
 from supervisor.errors import NotFound, UsageError
-from supervisor.settings import EXPECTED_URL, SCHEMES, redacted
 
 _PARTS = ("up", "collector", "exporter")  # run an installation: they follow a context only if it is named
 _OUTSIDE = ("context", "completion")  # need no installation
-_TLS = {"tls_ca": "ssl_ca_certs", "tls_cert": "ssl_certfile", "tls_key": "ssl_keyfile"}
+_FILES = {
+    "password_file": "FSM_REDIS_PASSWORD_FILE",
+    "sentinel_password_file": "FSM_SENTINEL_PASSWORD_FILE",
+    "tls_ca": "FSM_REDIS_CA",
+    "tls_cert": "FSM_REDIS_CERT",
+    "tls_key": "FSM_REDIS_KEY",
+}
 _EPILOG = """\b
 Examples:
   fsmctl context
@@ -49,24 +54,16 @@ class Installation:
     namespace: str = ""
     supervisor: str | None = None
     password_file: str = ""
+    sentinel_password_file: str = ""
     tls_ca: str = ""
     tls_cert: str = ""
     tls_key: str = ""
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """Return it as the settings that every process reads. Raises `UsageError` when a file cannot be read."""
-        parts = urlsplit(self.url)
-        query = [parts.query] if parts.query else []
-        files = {option: getattr(self, name) for name, option in _TLS.items() if getattr(self, name)}
-        for option, name in files.items():
-            query.append(urlencode({option: _readable(folder / name)}))
-        netloc = parts.netloc
-        if self.password_file:
-            user = (parts.username or "") if "@" in netloc else ""
-            password = _readable(folder / self.password_file).read_text().strip()
-            netloc = f"{user}:{quote(password, safe='')}@{netloc.rpartition('@')[2]}"
-        url = f"{parts.scheme}://{netloc}{parts.path}" + ("?" + "&".join(query) if query else "")
-        return {"FSM_REDIS_URL": url, **({"FSM_NAMESPACE": self.namespace} if self.namespace else {})}
+        """Return it as the settings that every process reads, also those that it leaves empty. Raises `UsageError`."""
+        named = {variable: getattr(self, name) for name, variable in _FILES.items()}
+        files = {variable: str(_readable(folder / name)) if name else "" for variable, name in named.items()}
+        return {"FSM_REDIS_URL": self.url, **files, **({"FSM_NAMESPACE": self.namespace} if self.namespace else {})}
 
 
 @dataclass(frozen=True)
@@ -120,9 +117,9 @@ def _installation(path: Path, name: str, entry: Any) -> Installation:
     for key, value in entry.items():
         if not isinstance(value, str) or not value:
             raise UsageError(f"{path}: {place}.{key} is {value!r}: expected a text")
-    if urlsplit(entry.get("url", "")).scheme not in SCHEMES:
-        seen = redacted(repr(entry["url"])) if "url" in entry else "missing"
-        raise UsageError(f"{path}: {place}.url is {seen}: expected {EXPECTED_URL}")
+    if "url" not in entry:
+        raise UsageError(f"{path}: {place}.url is missing: expected {FORMS}")
+    check_url(f"{path}: {place}.url", entry["url"])
     return Installation(name=name, **entry)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import redis
-from redis.connection import parse_url
 
+from supervisor.address import FORMS
 from supervisor.cli.context import Contexts, Installation, contexts_file, enter, name_of, read_contexts
 from supervisor.errors import NotFound, UsageError
 
@@ -61,20 +60,17 @@ def test_without_a_file_there_are_no_contexts(tmp_path: Path) -> None:
 def test_a_context_is_what_redis_is_told(file: Path) -> None:
     contexts = read_contexts(file)
     environment = contexts.get("plant-1").environment(file.parent)
-    assert environment["FSM_NAMESPACE"] == "north"
-    told = parse_url(environment["FSM_REDIS_URL"])
-    assert told == {
-        "connection_class": redis.SSLConnection,
-        "username": "operator",
-        "password": "pa@ss/word",
-        "host": "redis.plant-1",
-        "port": 6380,
-        "db": 2,
-        "ssl_ca_certs": str(file.parent / "ca.pem"),
-        "ssl_certfile": str(file.parent / "me.pem"),
-        "ssl_keyfile": str(file.parent / "me.key"),
+    files = {"FSM_REDIS_PASSWORD_FILE": "password", "FSM_REDIS_CA": "ca.pem", "FSM_REDIS_CERT": "me.pem"}
+    files["FSM_REDIS_KEY"] = "me.key"
+    none = {"FSM_SENTINEL_PASSWORD_FILE": ""}
+    plain = {"FSM_REDIS_URL": "rediss://operator@redis.plant-1:6380/2", "FSM_NAMESPACE": "north"}
+    assert environment == {**plain, **none, **{name: str(file.parent / path) for name, path in files.items()}}
+    nothing = dict.fromkeys(files, "")
+    assert contexts.get("here").environment(file.parent) == {
+        "FSM_REDIS_URL": "unix:///run/redis.sock",
+        **none,
+        **nothing,
     }
-    assert contexts.get("here").environment(file.parent) == {"FSM_REDIS_URL": "unix:///run/redis.sock"}
 
 
 @pytest.mark.parametrize(
@@ -84,16 +80,16 @@ def test_a_context_is_what_redis_is_told(file: Path) -> None:
         ("colour = 1", "colour is not known: expected current, contexts"),
         ("contexts = 3", "contexts is 3: expected tables [contexts.NAME]"),
         ("contexts.a = 3", "contexts.a is 3: expected a table [contexts.a]"),
-        ("[contexts.a]", "contexts.a.url is missing: expected redis://HOST:PORT/DB, rediss://… or unix:///PATH"),
+        ("[contexts.a]", f"contexts.a.url is missing: expected {FORMS}"),
         (
             "contexts.a.url = 'http://me:secret@x'",
-            "contexts.a.url is 'http://…@x': expected redis://HOST:PORT/DB, rediss://… or unix:///PATH",
+            f"contexts.a.url is 'http://…@x': expected {FORMS}",
         ),
         ("contexts.a = { url = 'redis://x', tls_ca = 1 }", "contexts.a.tls_ca is 1: expected a text"),
         (
             "contexts.a = { url = 'redis://x', tls = 'y' }",
             "contexts.a.tls is not known: expected url, namespace, supervisor, password_file, "
-            "tls_ca, tls_cert, tls_key",
+            "sentinel_password_file, tls_ca, tls_cert, tls_key",
         ),
         ("current = 'b'\ncontexts.a.url = 'redis://x'", "current is 'b': expected one of a"),
     ],
@@ -135,7 +131,8 @@ def test_the_file_is_where_the_environment_says() -> None:
 def test_a_context_is_entered_by_name_and_by_the_file_where_nothing_is_run(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FSM_REDIS_URL", "FSM_NAMESPACE", "FSM_DATA_DIR"):
+    files = ("FSM_REDIS_CA", "FSM_REDIS_CERT", "FSM_REDIS_KEY", "FSM_REDIS_PASSWORD_FILE", "FSM_SENTINEL_PASSWORD_FILE")
+    for name in ("FSM_REDIS_URL", "FSM_NAMESPACE", "FSM_DATA_DIR", *files):
         monkeypatch.setenv(name, "")  # so that it is as it was afterwards
     monkeypatch.setenv("FSM_CONTEXTS", str(file))
     assert enter(None, None, "up") is None, "make run does not run a demo in somebody's plant"
