@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 import redis
@@ -19,7 +19,6 @@ from supervisor import keys as key_names
 from supervisor.circuit import Breaker
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument, NewerStore, Refused
-from supervisor.fleet import Fleet
 from supervisor.keys import CHILD_PREFIX, POOL, SUPERVISOR, Keys
 from supervisor.logs import Troubles, logger
 from supervisor.metrics import is_counted_by, is_of_worker
@@ -41,6 +40,9 @@ from supervisor.orders import Order
 from supervisor.readings import Rejected
 from supervisor.scripts import Scripts
 from workers.model import Control, Desired, DesiredState, Document, Identity, Observed, Override
+
+if TYPE_CHECKING:
+    from supervisor.fleet import Fleet  # a command that only looks need not know what a fleet file is
 
 _CHUNK = 200  # workers per MGET
 _DENIED = "acl_access_denied_"  # begins the names of Redis' own counters

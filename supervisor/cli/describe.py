@@ -10,7 +10,7 @@ import click
 
 from supervisor.cli import details
 from supervisor.cli.events import event_line, fit
-from supervisor.cli.kinds import asked
+from supervisor.cli.kinds import asked, complete
 from supervisor.cli.leaserows import until
 from supervisor.cli.output import document_option, print_data
 from supervisor.cli.session import Session, with_session
@@ -286,7 +286,7 @@ def text_of(document: Document, lines: Lines) -> Iterator[str]:
 
 
 @click.command("describe", epilog=_EPILOG)
-@click.argument("words", metavar="KIND NAME", nargs=-1, required=True)
+@click.argument("words", metavar="KIND NAME", nargs=-1, required=True, shell_complete=complete)
 @document_option
 @with_session
 def command(session: Session, words: tuple[str, ...], output: str) -> None:

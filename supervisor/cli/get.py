@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from supervisor.cli import rows
-from supervisor.cli.kinds import KINDS, Kind, Row, asked
+from supervisor.cli.kinds import KINDS, Kind, Row, asked, complete
 from supervisor.cli.output import output_option, print_rows, rows_text
 from supervisor.cli.select import Filter, changed, chosen, named, ordered, parse_labels, parse_words
 from supervisor.cli.session import Session, with_session
@@ -95,7 +95,7 @@ def _append(wanted: Wanted, news: Sequence[Row], first: bool) -> None:
 
 
 @click.command("get", epilog=_EPILOG)
-@click.argument("words", metavar="KIND [NAME]...", nargs=-1, required=True)
+@click.argument("words", metavar="KIND [NAME]...", nargs=-1, required=True, shell_complete=complete)
 @output_option
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only those with this label.")
 @click.option("--state", "states", multiple=True, metavar="STATE", help="Only those in this state, verdict, status.")

@@ -12,6 +12,7 @@ from supervisor.cli import leaserows, rows
 from supervisor.cli.matching import split
 from supervisor.cli.session import Session
 from supervisor.errors import UsageError
+from supervisor.keys import CHILD_PREFIX
 
 Row = dict[str, Any]
 
@@ -214,3 +215,23 @@ def asked(words: Sequence[str]) -> tuple[Kind, list[str]]:
     except UsageError as error:
         raise click.UsageError(str(error), click.get_current_context()) from None
     return KINDS[plural], names
+
+
+_LIVE = {"workers": "ID", "children": "ID", "nodes": "NODE", "circuit": "SUPERVISOR", "incidents": "INCIDENT"}
+
+
+def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return what a shell may go on with: a kind, then names of that kind that live in the store."""
+    from supervisor.cli.completion import live_names
+
+    said: Sequence[str] = ctx.params.get(param.name or "") or ()
+    word, slash, _ = incomplete.partition("/")
+    if not said and not slash:
+        return [way for way in WAYS if way.startswith(incomplete)]
+    plural = WAYS.get(said[0].partition("/")[0] if said else word, "")
+    names = live_names(ctx, _LIVE[plural]) if plural in _LIVE else []
+    if plural in ("workers", "children"):
+        child = plural == "children"
+        names = [name.removeprefix(CHILD_PREFIX) for name in names if name.startswith(CHILD_PREFIX) is child]
+    names = [f"{word}/{name}" if slash else name for name in names]
+    return [name for name in names if name.startswith(incomplete)]

@@ -41,10 +41,10 @@ def worker_rows(supervisor: str, world: World) -> list[dict[str, Any]]:
 def worker_lines(supervisor: str, world: World) -> list[dict[str, Any]]:
     """Return what a plain list shows of all workers, for which nothing has to be derived or planned."""
     now, settings = world.now, world.index.settings
-    return [
-        {**_worker(supervisor, subject, now), **_action_or_why_not(subject, standing(subject, settings, now))}
-        for subject in world.view.subjects
-    ]
+    lines = [_worker(supervisor, subject, now) for subject in world.view.subjects]
+    for line, subject in zip(lines, world.view.subjects, strict=True):
+        line.update(_action_or_why_not(subject, standing(subject, settings, now)))
+    return lines
 
 
 def worker_row(supervisor: str, subject: Subject, world: World) -> dict[str, Any]:

@@ -64,7 +64,6 @@ def test_commands_options_and_names_of_the_store_are_completed(plant: Plant, com
     assert complete("fsmctl describe worker/fl") == ["worker/flow-1"]
     assert complete("fsmctl get workers fl") == ["flow-1"]
     assert complete("fsmctl get children ") == ["broker"]
-    assert complete("fsmctl get worker/fl") == ["worker/flow-1"]
     assert complete("fsmctl describe child ") == ["broker"]
     assert complete("fsmctl describe nothing/") == []
     assert complete("fsmctl get workers --node ed") == ["edge-1"]
