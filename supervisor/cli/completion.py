@@ -82,6 +82,7 @@ _LIVE: dict[str, Callable[[Store, Found], list[str]]] = {
     "ACTION": _actions,
 }
 _OPTIONS = {"--worker": "ID", "--node": "NODE", "--supervisor": "SUPERVISOR"}
+_KIND_AND_NAMES = ("KIND [NAME]...", "KIND NAME")  # the first word is a kind, the others are names of that kind
 
 
 def live_names(ctx: click.Context, *words: str) -> list[str]:
@@ -117,6 +118,27 @@ class LiveName(click.types.StringParamType):
         return [CompletionItem(name) for name in live_names(ctx, *self._words) if name.startswith(incomplete)]
 
 
+class KindOrName(click.types.StringParamType):
+    """A kind, then names of that kind; or both in one word, as worker/ID."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the kinds, or the names, that begin with what is there."""
+        from supervisor.cli.kinds import KINDS, WAYS
+
+        before = ctx.params.get(param.name or "") or ()
+        said, slash, _ = (before[0] if before else incomplete).partition("/")
+        if not before and not slash:
+            names = list(KINDS)
+        elif (plural := WAYS.get(said)) is None:
+            names = []
+        else:
+            words = {"nodes": "NODE", "circuit": "SUPERVISOR", "incidents": "INCIDENT"}
+            found = live_names(ctx, words.get(plural, "ID"))
+            names = [name.removeprefix("child/") for name in found if plural != "children" or "/" in name]
+            names = [f"{said}/{name}" for name in names] if "/" in incomplete else names
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 def words_of(param: click.Parameter) -> list[str]:
     """Return the words by which a command calls what a parameter may be, as far as the store has names for them."""
     if isinstance(param, click.Option):
@@ -131,7 +153,9 @@ def add_live_names(command: click.Command) -> None:
     for param in command.params:
         if param.type is not click.STRING:
             continue
-        if words := words_of(param):
+        if param.metavar in _KIND_AND_NAMES:
+            param.type = KindOrName()
+        elif words := words_of(param):
             param.type = LiveName(words)
     for sub in getattr(command, "commands", {}).values():
         add_live_names(sub)

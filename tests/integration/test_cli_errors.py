@@ -27,7 +27,7 @@ from tests.factories import make_child
 from tests.integration.plant import Plant, settings, worker
 from tests.live.system import DEMO, SCRIPTS
 
-NO_STORE = {"context", "completion"}
+NO_STORE = {"acl", "completion", "context", "keys"}
 PARTS = {"exporter", "collector"}  # they run on, and wait for Redis
 # a call of each command that needs the store, with ids that there are
 CALLS: dict[str, list[str]] = {
@@ -165,7 +165,7 @@ def test_a_wrong_password_is_exit_code_5_and_says_so(
     assert (ended.code, "wrong" in ended.stderr) == (5, False)
     told = sentence_of(ended, name)
     assert " refuses us: " in told
-    assert "Check user and password in FSM_REDIS_URL" in told
+    assert "Check the user in FSM_REDIS_URL" in told
 
 
 @pytest.mark.parametrize("name", WITH_STORE)
