@@ -39,6 +39,8 @@ def test_a_claim_writes_the_lease_the_counter_and_the_event_once_and_returns_the
         params={},
         timeout=30.0,
         queue="actions.edge-1",
+        issued=NOW + 1,
+        expires=NOW + 31,
         reason="test",
     )
     assert applied == Applied([message], {})
