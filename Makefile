@@ -8,6 +8,7 @@ PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,worker
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
 	supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
 	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py,$\
+	supervisor/decide.py,supervisor/nextup.py,supervisor/why.py,supervisor/diff.py,supervisor/frames.py,supervisor/recorder.py,$\
 	supervisor/logschema.py,supervisor/history.py,supervisor/timeline.py,supervisor/orders.py
 
 .PHONY: help run test test-all test-faults soak mutation lint format diagrams commands dashboard check-lock lock clean
@@ -66,15 +67,17 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import-linter, generated docs and dashb
 	$(BIN)/python compose/grafana/dashboards/build.py --check
 	$(BIN)/python -m tests.diagrams --check
 	$(BIN)/python -m tests.observability --check
+	$(BIN)/python -m tests.security --check
 	$(BIN)/python -m tests.commands --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-diagrams: $(VENV)/.dev ## Write docs/state-machines.md and the tables of docs/observability.md
+diagrams: $(VENV)/.dev ## Write docs/state-machines.md and the tables of docs/observability.md and security.md
 	$(BIN)/python -m tests.diagrams
 	$(BIN)/python -m tests.observability
+	$(BIN)/python -m tests.security
 
 commands: $(VENV)/.dev ## Write the commands' part of docs/cli.md from the code
 	$(BIN)/python -m tests.commands

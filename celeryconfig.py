@@ -4,7 +4,7 @@ Celery here moves messages that may be lost, doubled or late; what must be true 
 (docs/architecture.md).
 """
 
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from supervisor.keys import celery_prefix
 from supervisor.model import HARD_KILL_AFTER
@@ -39,7 +39,7 @@ task_reject_on_worker_lost = False  # True would run an action that kills its pr
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = False  # finish; the lease decides what the result is worth
 worker_concurrency = _settings.slots
-worker_enable_remote_control = True  # Flower asks executors through it
+worker_enable_remote_control = _settings.remote_control == "on"  # Flower asks executors through it; docs/security.md
 worker_send_task_events = True  # Flower's history: three events for an action, none for a tick (tasks.py)
 worker_consumer = "supervisor.consumer:Consumer"  # sends them in bulk
 task_send_sent_event = False  # one series per publisher process in Flower, and no news
@@ -51,7 +51,10 @@ worker_proc_alive_timeout = 30.0  # seconds: a pool process on a loaded edge box
 task_serializer = "json"
 accept_content = ["json"]  # never pickle
 task_default_queue = "supervisor"
-task_queues = (Queue("supervisor", routing_key="supervisor"), Queue("actions", routing_key="actions"))
+task_queues = (
+    Queue("supervisor", routing_key="supervisor"),
+    Queue("actions", Exchange("actions"), routing_key="actions"),  # bound to nothing that a node must not touch
+)
 task_create_missing_queues = True  # actions.<node>: a node joins by naming its queue
 task_routes = {"supervisor.tick": {"queue": "supervisor"}}
 

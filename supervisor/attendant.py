@@ -254,6 +254,7 @@ class NodeAttendant:
     def _heartbeat(self, left: bool) -> None:
         skew = self._measure_skew()
         if self._node is None:
+            self._runtime.store.scripts.offer()  # nodes with users of their own bring none
             return
         store, supervisors = self._runtime.store, self._runtime.store.supervisors()
         drained = any(is_drained(store, supervisor, self._node) for supervisor in supervisors)

@@ -236,12 +236,17 @@ class Collector:
     def _mine(self, supervisor: str, index: Index) -> list[tuple[str, str]]:
         """Return (id, place) of what is placed here, and of the floating workers that this node wins."""
         mine = [(item, place) for item, place in index.places.items() if place == self._node]
-        if index.floats:
+        if self._floats_here(index):
             store = self._runtime.store
-            nodes = observers(store.nodes(supervisor, store.known_nodes() | {self._node}), self._time.now())
+            members = set(index.settings.pool) or store.known_nodes()
+            nodes = observers(store.nodes(supervisor, members | {self._node}), self._time.now())
             floating = [item for item, place in index.workers if place == POOL]
             mine += [(item, POOL) for item in floating if winner(nodes, item) == self._node]
         return mine
+
+    def _floats_here(self, index: Index) -> bool:
+        """Tell whether there are floating workers that this node may observe."""
+        return index.floats and index.settings.in_pool(self._node)
 
     def _start_look(self, supervisor: str, item: str, placed: Placed) -> None:
         """Look at one item. While that look runs no other is started: an item that is due again stays due."""
@@ -354,7 +359,7 @@ class Collector:
         """Take one wish to be observed; one for a floating worker is for whoever takes it, and read anew."""
         watched = self._watched
         places = [(supervisor, self._node) for supervisor in watched]
-        places += [(supervisor, POOL) for supervisor, one in watched.items() if one.index.floats]
+        places += [(supervisor, POOL) for supervisor, one in watched.items() if self._floats_here(one.index)]
         asked = self._runtime.store.wait_for_ask(places, _ASK_TIMEOUT)
         if asked is None:
             return

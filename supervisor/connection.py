@@ -34,6 +34,7 @@ def connect(settings: Settings, patient: bool = True) -> redis.Redis:
     return redis.Redis.from_url(
         url,
         decode_responses=True,
+        encoding_errors="replace",  # a node that writes what is no text is not read as if Redis were away
         socket_timeout=_SOCKET_TIMEOUT if patient else _IMPATIENT_TIMEOUT,
         socket_connect_timeout=_SOCKET_TIMEOUT if patient else _IMPATIENT_TIMEOUT,
         health_check_interval=5 if patient else 0,

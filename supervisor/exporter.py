@@ -59,12 +59,12 @@ class StoreCollector(Collector):
         """Yield all metrics; with Redis away `supervisor_up 0` and nothing else."""
         try:
             scraped = list(self._scrape())
-            memory = self._runtime.store.memory()
+            memory, denied = self._runtime.store.memory(), self._runtime.store.denied()
         except STORE_ERRORS:
             (up,) = _gauges([("", Sample("supervisor_up", (), 0))], GAUGES[:1])
             yield up
             return
-        samples = [("", sample) for sample in _of_store(memory)]
+        samples = [("", sample) for sample in _of_store(memory, denied)]
         samples += [(one.supervisor, sample) for one in scraped for sample in one.gauges]
         yield from _gauges(samples, GAUGES)
         for counter in COUNTERS:
@@ -87,7 +87,7 @@ class StoreCollector(Collector):
                 continue
             troubles.is_now("exporter.bad_document", name, "")
             label = index.settings.worker_label
-            yield Scraped(name, label, gauges, _by_name(store.counters(name, index.places_used), label))
+            yield Scraped(name, label, gauges, _by_name(store.counters(name, index.places_used, index.places), label))
 
     def ready(self) -> str | None:
         """Return None when Redis answers and every supervisor ticks, else why not."""
@@ -123,11 +123,13 @@ def _by_name(
     return found
 
 
-def _of_store(memory: Memory | None) -> Iterator[Sample]:
+def _of_store(memory: Memory | None, denied: int | None) -> Iterator[Sample]:
     yield Sample("supervisor_up", (), 1)
     yield Sample("supervisor_build_info", (version("fsm-supervisor"), platform.python_version()), 1)
     if memory is not None:
         yield Sample("supervisor_store_memory_bytes", (), memory.used)
+    if denied is not None:
+        yield Sample("supervisor_redis_acl_denied", (), denied)
     yield Sample("supervisor_store_memory_ratio", (), memory.ratio if memory is not None else 0.0)
 
 

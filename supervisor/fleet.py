@@ -241,6 +241,7 @@ class _Reader:
             observation_interval=float(table.observation_interval),
             max_attempts=table.max_attempts,
             nodes=table.nodes,
+            pool=self._pool(),
             groups={group.name: group.max_in_action for _, group in self._own(self.file.groups)},
             backoff_jitter=table.backoff_jitter,
             quarantine_after=table.quarantine_after,
@@ -256,6 +257,15 @@ class _Reader:
             worker_label=self.file.metrics.worker_label,
             source=str(self.path),
         )
+
+    def _pool(self) -> tuple[str, ...]:
+        """Return the nodes that floating workers are for. Raises `FleetError` for one that there cannot be."""
+        allowed = self.table.nodes or self.known_nodes
+        for node in self.table.pool:
+            if node in RESERVED_PLACES or (allowed and node not in allowed):
+                expected = f"expected nodes{': one of ' + ', '.join(sorted(allowed)) if allowed else ''}"
+                raise FleetError(f"{self.path}: {self.place}, key pool: value {node!r}: {expected}")
+        return self.table.pool
 
     def _rule(self, number: int, rule: RuleTable) -> DeclaredRule:
         label = f"name {rule.name!r}"

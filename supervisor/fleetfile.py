@@ -53,6 +53,7 @@ class SupervisorTable(_Table, frozen=True, kw_only=True):
     observation_interval: Duration = Duration(5.0)
     max_attempts: Positive = 5
     nodes: tuple[Name, ...] = ()
+    pool: tuple[Name, ...] = ()
     backoff_jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     quarantine_after: Annotated[int, msgspec.Meta(ge=1, le=MAX_FAILURES)] = QUARANTINE_AFTER
     quarantine_window: Duration = Duration(QUARANTINE_WINDOW)

@@ -6,15 +6,25 @@ counter is a field "name|label|…" of a place's counters; a histogram has `_buc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
 import actions.registry
 from supervisor.admission import SkipReason
 from supervisor.circuit import State
+from supervisor.keys import SUPERVISOR
 from supervisor.model import WorkerLabel
 
-REFUSALS = ("hold_off", "full", "in_progress", "token", "generation", "circuit")  # of apply.lua
+REFUSALS = (
+    "hold_off",
+    "full",
+    "in_progress",
+    "token",
+    "generation",
+    "circuit",
+    "unreadable",
+)  # of apply.lua
 DISCARDS = (
     "no_lease",
     "other_token",
@@ -31,24 +41,27 @@ QUARANTINES = ("failures", "poison")  # of failures.py
 class Counter:
     """A counter; every series carries `supervisor` besides `labels`.
 
-    `values` are all that its only label can have: these series exist from the start at 0.
+    `values` are all that its only label can have: these series exist from the start at 0. `of_loop`: only the control
+    loop counts it, no place does.
     """
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    of_loop: bool = False
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """A histogram with its upper bounds in seconds; `values` as of a counter."""
+    """A histogram with its upper bounds in seconds; `values` and `of_loop` as of a counter."""
 
     name: str
     help: str
     buckets: tuple[float, ...]
     labels: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    of_loop: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,11 @@ GAUGES = (
     Gauge("supervisor_build_info", "1; what is installed here", ("version", "python"), of_store=True),
     Gauge("supervisor_store_memory_bytes", "Memory that Redis uses for its data", of_store=True),
     Gauge("supervisor_store_memory_ratio", "Part of its maxmemory that Redis uses; 0 without a limit", of_store=True),
+    Gauge(
+        "supervisor_redis_acl_denied",
+        "What Redis has denied its users, as far as it remembers; not there where the exporter may not ask",
+        of_store=True,
+    ),
     Gauge("supervisor_workers", "Workers by type and phase", ("worker_type", "phase")),
     Gauge("supervisor_fleet_workers", "Workers by type and state of its table", ("worker_type", "state")),
     Gauge("supervisor_worker_conditions", "Workers by condition", ("condition",)),
@@ -94,18 +112,29 @@ GAUGES = (
     ),
 )
 COUNTERS = (
-    Counter("supervisor_infrastructure_check_failures_total", "Total infrastructure health check failures"),
-    Counter("supervisor_circuit_breaker_recoveries_total", "Total successful circuit closes after failure"),
-    Counter("supervisor_escalations_total", "Total escalations (max retry attempts exceeded)"),
+    Counter(
+        "supervisor_infrastructure_check_failures_total", "Total infrastructure health check failures", of_loop=True
+    ),
+    Counter(
+        "supervisor_circuit_breaker_recoveries_total", "Total successful circuit closes after failure", of_loop=True
+    ),
+    Counter("supervisor_escalations_total", "Total escalations (max retry attempts exceeded)", of_loop=True),
     Counter("supervisor_actions_enqueued_total", "Total actions enqueued", ("worker_id", "action_type")),
     Counter("supervisor_actions_completed_total", "Total actions completed", ("worker_id", "action_type", "status")),
     Counter("supervisor_actions_discarded_total", "Executions refused at the lease", ("reason",), DISCARDS),
-    Counter("supervisor_claims_refused_total", "Claims refused because something had moved", ("reason",), REFUSALS),
+    Counter(
+        "supervisor_claims_refused_total",
+        "Claims refused because something had moved",
+        ("reason",),
+        REFUSALS,
+        of_loop=True,
+    ),
     Counter(
         "supervisor_skips_total",
         "Workers for which a tick did nothing, by reason",
         ("reason",),
         tuple(reason.value for reason in SkipReason),
+        of_loop=True,
     ),
     Counter(
         "supervisor_observations_rejected_total",
@@ -119,11 +148,16 @@ COUNTERS = (
         "Changes of the circuit by its checks, by the state they led to",
         ("to",),
         get_args(State),
+        of_loop=True,
     ),
     Counter("supervisor_actions_during_circuit_total", "Actions that completed after circuit opened"),
-    Counter("supervisor_store_restores_total", "Times that Redis had lost the fleet and a mirror brought it back"),
-    Counter("supervisor_ticks_total", "Ticks that ran to their end"),
-    Counter("supervisor_tick_overruns_total", "Ticks that were due while the one before still ran"),
+    Counter(
+        "supervisor_store_restores_total",
+        "Times that Redis had lost the fleet and a mirror brought it back",
+        of_loop=True,
+    ),
+    Counter("supervisor_ticks_total", "Ticks that ran to their end", of_loop=True),
+    Counter("supervisor_tick_overruns_total", "Ticks that were due while the one before still ran", of_loop=True),
 )
 HISTOGRAMS = (
     Histogram(
@@ -148,15 +182,38 @@ HISTOGRAMS = (
         "supervisor_tick_duration_seconds",
         "From a tick's start to its end, by Redis' clock",
         (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+        of_loop=True,
     ),
 )
 
 _TYPE = "type/"  # begins the label of what is counted by type; no worker's id holds a slash but a child's
+_CHECK = "check"  # what the no-ops of `fsmctl check` are counted as
 _CHILD = "child"  # the type that actions for children are counted under
+_PARTS = ("bucket", "count", "sum")  # of a histogram
 _OF_WORKERS = frozenset(
     [counter.name for counter in COUNTERS if "worker_id" in counter.labels]
-    + [f"{one.name}_{part}" for one in HISTOGRAMS if "worker_id" in one.labels for part in ("bucket", "count", "sum")]
+    + [f"{one.name}_{part}" for one in HISTOGRAMS if "worker_id" in one.labels for part in _PARTS]
 )
+
+
+_LABELS = {one.name: (len(one.labels), one.of_loop) for one in COUNTERS} | {
+    f"{one.name}_{part}": (len(one.labels) + (part == "bucket"), one.of_loop) for one in HISTOGRAMS for part in _PARTS
+}
+
+
+def is_counted_by(field: str, place: str, places: Mapping[str, str]) -> bool:
+    """Tell whether a field of a place's counters is one that is counted there.
+
+    A node can write any number under any name into its own. Those of a worker count at the place where the worker is,
+    by `places`; those of all workers of a type anywhere.
+    """
+    name, *labels = field.split("|")
+    known, of_loop = _LABELS.get(name, (-1, False))
+    if known != len(labels) or (of_loop and place != SUPERVISOR):
+        return False
+    return (
+        name not in _OF_WORKERS or labels[0] == _CHECK or labels[0].startswith(_TYPE) or places.get(labels[0]) == place
+    )
 
 
 def is_of_worker(field: str, worker_id: str = "") -> bool:

@@ -72,7 +72,7 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     `escalation_command` is run once for each incident that escalates, for `escalation_timeout` at most.
     `half_open_workers` try then for `half_open_for` at most whether all is well; 0: nobody does. After that
     `recovery_rate` actions a second are asked for at most; 0: any number.
-    `worker_label`: what metrics of actions are labelled with.
+    `worker_label`: what metrics of actions are labelled with. `pool`: the nodes for floating workers; none: all.
     """
 
     name: str
@@ -80,6 +80,7 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     observation_interval: float = 5.0
     max_attempts: int = 5
     nodes: tuple[str, ...] = ()
+    pool: tuple[str, ...] = ()
     groups: dict[str, int] = {}
     backoff_jitter: float = 0.0
     quarantine_after: int = QUARANTINE_AFTER
@@ -95,6 +96,10 @@ class SupervisorSettings(Document, frozen=True, kw_only=True):
     worker_label: WorkerLabel = "worker_id"
     source: str = ""
     applied_at: float = 0.0
+
+    def in_pool(self, node: str) -> bool:
+        """Tell whether a node observes floating workers and acts for them."""
+        return not self.pool or node in self.pool
 
 
 class Incident(Document, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 
@@ -40,17 +41,12 @@ class Case:
     @property
     def snapshot(self) -> Snapshot:
         """Return the snapshot as the planner sees it, for a worker that can be read."""
-        found = remembered(self.subject, self.world.index.settings, self.world.now)
-        if found is None:
-            raise ValueError(f"worker {self.subject.id!r} cannot be read: {self.subject.unreadable}")
-        return found
+        return cast("Snapshot", remembered(self.subject, self.world.index.settings, self.world.now))
 
     @property
     def lease(self) -> Lease:
         """Return the lease, for a worker whose action is in progress."""
-        if self.subject.lease is None:
-            raise ValueError(f"worker {self.subject.id!r} has no lease")
-        return self.subject.lease
+        return cast("Lease", self.subject.lease)
 
     @property
     def next_look(self) -> float | None:

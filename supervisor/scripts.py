@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import redis
+from redis.lock import Lock
 
 NAMES = (
     "gate",
@@ -61,6 +62,17 @@ class Scripts:
     def queue(self, pipe: Any, name: str, keys: Sequence[str], arguments: Sequence[str | int | float] = ()) -> None:
         """Put a script into a transaction that is being gathered."""
         self._scripts[name](keys=list(keys), args=[self._now(), *arguments], client=pipe)
+
+    def offer(self) -> None:
+        """Load what Redis does not know, as after a restart: a node's user may run scripts, but not bring any.
+
+        kombu's lock on what an executor holds is released by a script of the client library.
+        """
+        scripts = [*self._scripts.values(), self._client.register_script(Lock.LUA_RELEASE_SCRIPT)]
+        known = self._client.script_exists(*(script.sha for script in scripts))
+        for script, is_known in zip(scripts, known, strict=True):
+            if not is_known:
+                self._client.script_load(script.script)
 
     def _now(self) -> str:
         return "" if self._clock is None else f"{self._clock():.6f}"

@@ -31,6 +31,7 @@ class Settings:
     slots: int
     drain_timeout: float
     traces: str = "off"
+    remote_control: str = "on"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, data_dir: str | None = None) -> Settings:
@@ -49,6 +50,7 @@ class Settings:
             slots=_whole(env, "FSM_SLOTS", 5, 1, 256),
             drain_timeout=_number(env, "FSM_DRAIN_TIMEOUT", 5.0, 0.0, 600.0),
             traces=_one_of(env, "FSM_TRACES", ("off", "otlp")),
+            remote_control=_one_of(env, "FSM_REMOTE_CONTROL", ("on", "off")),
         )
 
     @classmethod
@@ -82,6 +84,7 @@ class Settings:
             "FSM_SLOTS": str(self.slots),
             "FSM_DRAIN_TIMEOUT": str(self.drain_timeout),
             "FSM_TRACES": self.traces,
+            "FSM_REMOTE_CONTROL": self.remote_control,
         }
 
 

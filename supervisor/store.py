@@ -7,7 +7,7 @@ Lua script; the rest are plain transactions on keys that have one owner.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -22,7 +22,7 @@ from supervisor.errors import BadDocument, NewerStore, Refused
 from supervisor.fleet import Fleet
 from supervisor.keys import CHILD_PREFIX, POOL, SUPERVISOR, Keys
 from supervisor.logs import Troubles, logger
-from supervisor.metrics import is_of_worker
+from supervisor.metrics import is_counted_by, is_of_worker
 from supervisor.model import (
     CLOCK_STEP,
     HOLD_OFF,
@@ -43,6 +43,8 @@ from supervisor.scripts import Scripts
 from workers.model import Control, Desired, DesiredState, Document, Identity, Observed, Override
 
 _CHUNK = 200  # workers per MGET
+_DENIED = "acl_access_denied_"  # begins the names of Redis' own counters
+_LOGGED = 128  # entries that Redis keeps of them, as it comes
 _HISTORY_PAGE = 500  # decisions per round trip, whosever they are
 _READS = 3  # tries to read counters between two changes of what people wish for
 log = logger("supervisor.store")
@@ -63,7 +65,7 @@ def decode(text: str, kind: type[D], key: str | Callable[..., str], *of: str) ->
     """
     try:
         found: D = _decoder(kind).decode(text)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
         where = key if isinstance(key, str) else key(*of)
         raise BadDocument(f"document at {where} cannot be read: {error}; value seen {text[:120]!r}") from None
     return found
@@ -107,6 +109,11 @@ class Index:
     def places_used(self) -> tuple[str, ...]:
         """Return every place that has keys beside the control loop's: the nodes and the pool."""
         return (*self.nodes, POOL)
+
+    def at(self, node: str) -> Index:
+        """Return what is a node's own: all that it takes to judge it, and all that its own user of Redis may read."""
+        places = {item: place for item, place in self.places.items() if place == node}
+        return replace(self, settings=msgspec.structs.replace(self.settings, nodes=(node,)), places=places)
 
     @property
     def floats(self) -> bool:
@@ -163,6 +170,8 @@ class Store:
         self.scripts = Scripts(client, clock)
         self._clock = clock
         self._troubles = Troubles(log)
+        self._introduces = True
+        self._audits = True
 
     def keys(self, supervisor: str) -> Keys:
         """Return the keys of a supervisor."""
@@ -200,6 +209,20 @@ class Store:
         except redis.ResponseError:
             return None
         return Memory(int(memory["used_memory"]), int(memory.get("maxmemory", 0)))
+
+    def denied(self) -> int | None:
+        """Return how often Redis has denied something to a user, as far as it remembers; None when we may not ask.
+
+        Redis 7.2 counts since its start; an older one keeps the newest 128 entries of its log.
+        """
+        if not self._audits:
+            return None
+        try:
+            counted = [number for name, number in self.client.info("stats").items() if name.startswith(_DENIED)]
+            return sum(counted) if counted else sum(int(entry["count"]) for entry in self.client.acl_log(_LOGGED))
+        except (redis.ResponseError, NotImplementedError):
+            self._audits = False  # to ask again would be denied again, and be counted
+            return None
 
     # -- what there is ------------------------------------------------------------------------------------------------
 
@@ -376,6 +399,8 @@ class Store:
         name, applied = fleet.settings.name, Applied()
         keys, before = self.keys(name), places[name]
         pipe.sadd(key_names.supervisors(self.namespace), name)
+        if fleet.settings.nodes:
+            pipe.sadd(key_names.nodes(self.namespace), *fleet.settings.nodes)
         pipe.set(keys.settings, encode(msgspec.structs.replace(fleet.settings, applied_at=now)))
         self._write_workers(pipe, keys, fleet, before, now, applied)
         self._write_children(pipe, keys, fleet, before, applied)
@@ -559,7 +584,8 @@ class Store:
             else:
                 pipe.set(key, text)
             pipe.hincrby(keys.generations, worker_id, 1)
-            pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
+            # not where the worker is: its node must not be able to remove what operators did
+            pipe.xadd(keys.events(SUPERVISOR), told, maxlen=key_names.EVENTS_CAP, approximate=True)
 
         self._wish([keys], write)
 
@@ -607,8 +633,18 @@ class Store:
     def know_node(self, node: str) -> None:
         """Remember that a node exists, whatever fleets name it."""
         nodes = key_names.nodes(self.namespace)
-        if not self.client.sismember(nodes, node):  # a full Redis refuses even to add what is there
-            self.client.sadd(nodes, node)
+        if self._introduces and not self.client.sismember(nodes, node):  # a full Redis refuses what is there, too
+            try:
+                self.client.sadd(nodes, node)
+            except redis.exceptions.NoPermissionError:  # with users of their own, nodes are introduced by the tick
+                self._introduces = False
+
+    def know_nodes(self, nodes: Sequence[str]) -> None:
+        """Remember nodes that have sent a heartbeat, on behalf of those that may not do so themselves."""
+        key = key_names.nodes(self.namespace)
+        known = self.client.smismember(key, nodes) if nodes else []
+        if unknown := [node for node, is_known in zip(nodes, known, strict=True) if not is_known]:
+            self.client.sadd(key, *unknown)
 
     def known_nodes(self) -> set[str]:
         """Return the nodes that have ever sent a heartbeat."""
@@ -678,7 +714,8 @@ class Store:
         least = after if after == "-" else f"({after}"
         found: list[tuple[str, dict[str, str]]] = []
         for place in (SUPERVISOR, *places):
-            found += self.client.xrevrange(keys.events(place), max="+", min=least, count=most)
+            entries = self.client.xrevrange(keys.events(place), max="+", min=least, count=most)
+            found += [(entry, {"event": "unknown", **_told(fields)}) for entry, fields in entries]
         return sorted(found, key=lambda entry: event_order(entry[0]))[-most:]
 
     def history(self, supervisor: str, place: str, worker_id: str) -> Iterable[tuple[str, str]]:
@@ -698,13 +735,21 @@ class Store:
         self._troubles.is_now("store.bad_document", key, "unreadable" if error else "", key=key, error=error)
         return found
 
-    def counters(self, supervisor: str, places: Iterable[str]) -> dict[str, float]:
-        """Return the counters of all places, added up by field: a worker's go where it goes, and are met once."""
+    def counters(
+        self, supervisor: str, places: Iterable[str], whose: Mapping[str, str] | None = None
+    ) -> dict[str, float]:
+        """Return the counters of all places, added up by field: a worker's go where it goes, and are met once.
+
+        With `whose`, the place of each worker and child, what a place has not to count is left out.
+        """
         keys, total = self.keys(supervisor), dict[str, float]()
-        where = [keys.counters(place) for place in (SUPERVISOR, *places)]
-        for counted in self._read_unmoved(keys, where) or self.scripts.run("read", where, [0]):
+        everywhere = (SUPERVISOR, *places)
+        where = [keys.counters(place) for place in everywhere]
+        found = self._read_unmoved(keys, where) or self.scripts.run("read", where, [0])
+        for place, counted in zip(everywhere, found, strict=True):
             for name, value in _pairs(counted):
-                total[name] = total.get(name, 0.0) + float(value)
+                if whose is None or is_counted_by(name, place, whose):
+                    total[name] = total.get(name, 0.0) + float(value)
         return total
 
     def _read_unmoved(self, keys: Keys, where: Sequence[str]) -> list[list[str]] | None:
@@ -722,6 +767,11 @@ class Store:
             if before == after:
                 return [[part for pair in counted.items() for part in pair] for counted in found]
         return None
+
+
+def _told(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return what an event tells but for what readers add to it: a node could write that as well."""
+    return {name: value for name, value in fields.items() if name not in {"id", "time", "supervisor"}}
 
 
 def by_whom(told: Mapping[str, str], by: str, reason: str = "", lasts: float = 0.0) -> dict[str, str]:

@@ -11,6 +11,7 @@ from supervisor.store import Store, event_order
 
 Event = dict[str, Any]
 _PAGE = 1_000  # events per round trip
+_ADDED = ("id", "time", "supervisor", "place")  # to what was told: a node could tell these as well
 
 
 @dataclass(frozen=True)
@@ -91,4 +92,6 @@ class Streams:
 
 def _event(stream: Stream, entry_id: str, fields: Mapping[str, str]) -> Event:
     where = {"supervisor": stream.supervisor, "place": stream.place}
-    return {"id": entry_id, "time": event_order(entry_id)[0] / 1000, **where, **fields}
+    told = {name: value for name, value in fields.items() if name not in _ADDED}
+    told.setdefault("event", "unknown")
+    return {"id": entry_id, "time": event_order(entry_id)[0] / 1000, **where, **told}

@@ -244,6 +244,7 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
     report = Tick(runtime, publish, supervisor, tick_id, started).run(world)
     mismatches = [subject.id for subject in world.view.subjects if not is_as_desired(subject)]
     store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode(), report.skips, mismatches)
+    store.know_nodes([name for name, (beat, _) in world.nodes.items() if beat is not None])
     return report
 
 

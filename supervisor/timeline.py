@@ -87,16 +87,16 @@ def make_timeline(title: str, events: Sequence[Event], now: Now, start: float, e
 def _is_new(mine: Sequence[Event], now: Now) -> bool:
     """Tell whether the worker has had no history before its first event: it was new then."""
     first = next((event for event in mine if event["event"] == "worker.transition"), None)
-    return first is not None and now.phases.get(first["from"]) == "stopped" and first is mine[0]
+    return first is not None and now.phases.get(first.get("from", "")) == "stopped" and first is mine[0]
 
 
 def _states(mine: Sequence[Event], now: Now, start: float, end: float) -> Iterator[Span]:
     moves = [event for event in mine if event["event"] == "worker.transition"]
-    changes = [(event["time"], event["to"], event["reason"]) for event in moves]
+    changes = [(event["time"], event["to"], event.get("reason", "")) for event in moves]
     if not changes:
         changes = [(min(start, now.state_since), now.state, "")]
     elif changes[0][0] > start:
-        changes.insert(0, (start, moves[0]["from"], ""))
+        changes.insert(0, (start, moves[0].get("from", "unknown"), ""))
     for number, (since, state, reason) in enumerate(changes):
         until = changes[number + 1][0] if number + 1 < len(changes) else end
         yield Span(state, now.phases.get(state, "unknown"), since, until, reason)

@@ -16,6 +16,7 @@ from supervisor.model import (
     ChildObserved,
     ChildSpec,
     Lease,
+    SupervisorSettings,
     of_other_time,
 )
 from supervisor.orders import concerning, drained
@@ -141,7 +142,7 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float, work
             **{item.removeprefix(CHILD_PREFIX): Verdict("unknown", why) for item, why in unreadable.items()},
             **{child.spec.name: child.verdict for child in children},
         },
-        slots=_slots(nodes, drained(index.orders, now), now),
+        slots=_slots(nodes, index.settings, drained(index.orders, now), now),
         settings=index.settings,
         rules=(*(Declared(rule) for rule in index.settings.rules), *runtime.rules),
         data_since=times.data_since,
@@ -170,10 +171,13 @@ def _nodes(store: Store, supervisor: str, index: Index, now: float) -> Heartbeat
     return {**own, **{name: beats for name, beats in others.items() if not is_away(beats[0], now)}}
 
 
-def _slots(nodes: Heartbeats, drained_nodes: Collection[str], now: float) -> dict[str, int]:
-    """Return the executor slots of each place that is not away; the pool has those of all nodes but the drained."""
+def _slots(
+    nodes: Heartbeats, settings: SupervisorSettings, drained_nodes: Collection[str], now: float
+) -> dict[str, int]:
+    """Return the executor slots of each place that is not away; the pool has those of all its nodes but the drained."""
     slots = {name: node.slots for name, (node, _) in nodes.items() if node is not None and not is_away(node, now)}
-    return {**slots, POOL: sum(number for name, number in slots.items() if name not in drained_nodes)}
+    pool = sum(number for name, number in slots.items() if settings.in_pool(name) and name not in drained_nodes)
+    return {**slots, POOL: pool}
 
 
 def _load_children(

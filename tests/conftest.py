@@ -32,11 +32,12 @@ class RedisServer:
     host: str
     port: int
     password: str = ""
+    user: str = ""
 
     @property
     def url(self) -> str:
         """Return the address of its first database."""
-        return f"redis://{':' + self.password + '@' if self.password else ''}{self.host}:{self.port}/0"
+        return f"redis://{self.user + ':' + self.password + '@' if self.password else ''}{self.host}:{self.port}/0"
 
     def connect(self) -> redis.Redis:
         """Return a client whose answers are text."""

@@ -35,6 +35,7 @@ _COMMANDS = {
     "check": "supervisor.cli.check",
     "wait": "supervisor.cli.wait",
     "logs": "supervisor.cli.logs",
+    "acl": "supervisor.cli.acl",
     "exporter": "supervisor.cli.exporter",
     "collector": "supervisor.cli.collector",
     "context": "supervisor.cli.context",
@@ -140,7 +141,8 @@ def fsmctl(context: click.Context, data_dir: str | None, supervisor: str | None,
     from supervisor.cli.context import enter
 
     entered = enter(chosen, data_dir, context.invoked_subcommand or "")
-    context.obj = {"data_dir": data_dir, "supervisor": supervisor or (entered.supervisor if entered else None)}
+    only = supervisor or (entered.supervisor if entered else None)
+    context.obj = {"data_dir": data_dir, "supervisor": only, "context": entered}
 
 
 def main() -> None:

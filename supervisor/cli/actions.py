@@ -100,7 +100,9 @@ def _lease(session: Session, run: Run) -> Lease | None:
 @click.option(
     "-n", "--last", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most, the newest."
 )
-@click.option("-o", "--output", type=click.Choice(("table", "wide", "json")), default="table", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Choice(("table", "wide", "json", "yaml")), default="table", help="How to print it."
+)
 @with_session
 def command(
     session: Session,
@@ -128,6 +130,6 @@ def command(
     rows = rows_of(session, runs_of(streams(session, node).newest(most, wanted)))
     kept = [row for row in rows if not outcomes or row["outcome"] in outcomes]
     kept = [row for row in kept if max(row["ended_at"] or 0, row["begun_at"] or 0, row["claimed_at"] or 0) >= earliest]
-    if output == "json":
+    if output in ("json", "yaml"):
         kept = [{key: value for key, value in row.items() if key not in _SHOWN_ONLY} for row in kept]
     print_rows(output, kept[-last:], _WIDE if output == "wide" else _COLUMNS, "no actions")

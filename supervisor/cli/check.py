@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import click
@@ -22,14 +23,15 @@ from supervisor.checkup import (
     tick_of,
 )
 from supervisor.cli.duration import DurationType
-from supervisor.cli.output import print_json
+from supervisor.cli.output import print_data
 from supervisor.cli.session import Session
 from supervisor.connection import STORE_ERRORS, words_for
 from supervisor.dispatch import Message, Publish, PublishFailed, claim_check
 from supervisor.errors import NotFound, StoreUnreachable, Unhealthy
 from supervisor.keys import CHECK_PREFIX
 from supervisor.model import Lease, Stage
-from supervisor.view import World
+from supervisor.store import Index
+from supervisor.view import World, load_world
 from workers.duration import Duration
 
 _POLL = 0.05  # seconds between two looks at what became of the no-ops
@@ -79,15 +81,28 @@ class Checkup:
     """One run of the stages over the worlds of all supervisors."""
 
     def __init__(self, session: Session, node: str | None, timeout: float) -> None:
-        """Load what is judged. `timeout`: seconds that a no-op may take. Raises `NotFound`."""
+        """Load nothing yet. `timeout`: seconds that a no-op may take."""
         self._session = session
         self._runtime = session.runtime
         self._timeout = timeout
         self._only = node
-        self._worlds = dict(session.worlds())
-        known = sorted({name for world in self._worlds.values() for name in world.index.nodes})
-        if node is not None and node not in known:
-            raise NotFound(f"no node {node!r}: expected one of {', '.join(known) or 'none'}")
+        self._now = session.runtime.store.now()
+
+    @cached_property
+    def _indexes(self) -> dict[str, Index]:
+        """Return what each supervisor has, or has on the node. Raises `NotFound`."""
+        found = dict(self._session.indexes())
+        if self._only is None:
+            return found
+        known = sorted({name for index in found.values() for name in index.nodes})
+        if self._only not in known:
+            raise NotFound(f"no node {self._only!r}: expected one of {', '.join(known) or 'none'}")
+        return {name: index.at(self._only) for name, index in found.items()}
+
+    @cached_property
+    def _worlds(self) -> dict[str, World]:
+        """Return what is judged, loaded when a stage needs it: a store that holds no fleet yet can be well."""
+        return {name: load_world(self._runtime, name, index, self._now) for name, index in self._indexes.items()}
 
     def run(self, stages: Sequence[Examined]) -> Iterator[Result]:
         """Yield the stages as they end."""
@@ -115,8 +130,8 @@ class Checkup:
         yield Finding("Redis", ok, f"answers in {took * 1000:.1f}ms{used}")
 
     def _ticks(self) -> Iterator[Finding]:
-        for name, world in self._worlds.items():
-            yield tick_of(name, world.index.settings, self._runtime.store.last_tick(name), world.now)
+        for name, index in self._indexes.items():
+            yield tick_of(name, index.settings, self._runtime.store.last_tick(name), self._now)
 
     def _of_nodes(self, judge: Any) -> Iterator[Finding]:
         """Judge each node once, though several supervisors may have it."""
@@ -211,7 +226,7 @@ def _stages(chosen: Sequence[str], quick: bool, node: str | None) -> list[Examin
 )
 @click.option("--quick", is_flag=True, help="All but the no-op: nothing is written.")
 @click.option("--timeout", type=DurationType(), default="5s", show_default=True, help="What a no-op may take.")
-@click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.option("-o", "--output", type=click.Choice(("table", "json", "yaml")), default="table", help="How to print it.")
 @click.pass_context
 def command(
     context: click.Context, node: str | None, chosen: tuple[str, ...], quick: bool, timeout: Duration, output: str
@@ -233,11 +248,11 @@ def command(
         results = []
         for result in Checkup(session, node, float(timeout)).run(stages):
             results.append(result)
-            if output != "json":
+            if output == "table":
                 _print([result], output)
     except STORE_ERRORS as error:
         raise StoreUnreachable(words_for(error, session.settings.shown_url)) from None
-    if output == "json":
+    if output != "table":
         _print(results, output)
     failed = [result.stage.value for result in results if not result.ok]
     if failed:
@@ -245,8 +260,8 @@ def command(
 
 
 def _print(results: Sequence[Result], output: str) -> None:
-    if output == "json":
-        print_json([result.plain() for result in results])
-    else:
+    if output == "table":
         for result in results:
             click.echo(result.line())
+    else:
+        print_data(output, [result.plain() for result in results])

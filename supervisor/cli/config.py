@@ -31,11 +31,12 @@ _NOT_SET = ("schema", "name", "source", "applied_at")  # fields of stored settin
 def command(context: click.Context, output: str) -> None:
     """Show the settings that count here, and where each came from.
 
-    Those of this process come from the environment or are defaults; those of each supervisor were applied from a fleet
-    file or are defaults; what operators ordered besides is in the store. Passwords and secrets are not shown.
+    Those of this process come from the environment or a context, or are defaults; those of each supervisor were applied
+    from a fleet file or are defaults; what operators ordered besides is in the store. Passwords and secrets are not
+    shown.
     """
     options = context.find_root().obj
-    rows = list(_own(options["data_dir"]))
+    rows = list(_own(options))
     unreachable = None
     try:
         rows += _stored(options)
@@ -56,10 +57,13 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         print_rows("table", [row for row in rows if row["supervisor"] == supervisor], _COLUMNS, "")
 
 
-def _own(data_dir: str | None) -> Iterator[dict[str, Any]]:
+def _own(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the settings of this process."""
-    settings = Settings.from_env(data_dir=data_dir)
-    origins = Settings.origins(data_dir=data_dir)
+    settings = Settings.from_env(data_dir=options["data_dir"])
+    origins = Settings.origins(data_dir=options["data_dir"])
+    if (entered := options["context"]) is not None:
+        origins["redis_url"] = f"context {entered.name}"
+        origins["namespace"] = f"context {entered.name}" if entered.namespace else origins["namespace"]
     for name, value in dataclasses.asdict(settings).items():
         shown = settings.shown_url if name == "redis_url" else value
         yield _row(None, name, str(shown) if name == "data_dir" else shown, origins[name])

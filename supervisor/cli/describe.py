@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from supervisor.cli.kinds import asked, complete
 from supervisor.cli.leaserows import until
 from supervisor.cli.output import document_option, print_data
 from supervisor.cli.session import Session, with_session
+from supervisor.logs import redact
 from workers.duration import ago
 
 _EPILOG = """\b
@@ -66,12 +68,23 @@ def _worker(one: Document) -> Lines:
     yield "Depends on", ", ".join(one["depends_on"]) or "nothing"
     yield from _actions(one)
     yield "Transitions", [_transition(one, told) for told in reversed(one["last_transitions"])]
-    yield "Configuration", [f"{key:<12} {_shown(value)}" for key, value in (one["config"] or {}).items()]
+    yield "Configuration", _aligned(_flat(redact(one["config"] or {})))
 
 
-def _shown(value: object) -> str:
-    """Return a configured value: a command as it is typed."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each value with its key; of a table inside as `env.NAME`."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", one) for inner, one in _flat(value))
+        else:
+            yield key, value
+
+
+def _aligned(pairs: Iterable[tuple[str, Any]]) -> list[str]:
+    """Return a line for each key with its value, a command as it is typed."""
+    shown = {key: shlex.join(map(str, value)) if isinstance(value, list) else str(value) for key, value in pairs}
+    width = max(map(len, shown), default=0)
+    return [f"{key:<{width}}  {value}" for key, value in shown.items()]
 
 
 def _going(one: Document) -> str:
@@ -159,11 +172,11 @@ def _child(one: Document) -> Lines:
 def _restart(spec: Document) -> str:
     """Say how a child is restarted."""
     if spec["process"]:
-        return f"as a process of ours: {' '.join(spec['process']['command'])}"
+        return f"as a process of ours: {shlex.join(spec['process']['command'])}"
     if spec["service"]:
         return f"as the service {spec['service']}"
     if spec["restart"]:
-        return f"by {' '.join(spec['restart'])}"
+        return f"by {shlex.join(spec['restart'])}"
     return "it looks after itself" if spec["type"] == "supervisor" else "by a person"
 
 

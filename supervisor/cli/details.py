@@ -24,7 +24,7 @@ Document = dict[str, Any]
 
 
 def _plain(document: object) -> Any:
-    return None if document is None else msgspec.to_builtins(document)
+    return None if document is None else msgspec.to_builtins(document, enc_hook=float)  # a duration is seconds
 
 
 def _events(session: Session, world: World, supervisor: str, most: int, wanted: Callable[[Event], bool]) -> list[Event]:

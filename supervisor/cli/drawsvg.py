@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import zip_longest
 from xml.sax.saxutils import escape
 
 from supervisor.timeline import Row, Span, Timeline, ticks_of
@@ -110,7 +111,7 @@ def _row(row: Row, number: int, timeline: Timeline) -> Iterator[str]:
         yield f'<line x1="{_LEFT}" y1="{y}" x2="{_WIDTH - _RIGHT}" y2="{y}" stroke="#e5e7eb"/>'
     for span in sorted(row.spans, key=lambda one: one.start - one.end):  # so that a short one is not painted over
         yield from (_lasting if span.waited_until is None else _acting)(span, top, timeline)
-    for span, following in zip(row.spans, (*row.spans[1:], None), strict=True):
+    for span, following in zip_longest(row.spans, row.spans[1:]):
         if span.waited_until is not None:
             x, width = _box(span, timeline)
             until = _WIDTH if following is None else _x(following.start, timeline)

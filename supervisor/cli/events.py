@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from supervisor.cli.duration import DurationType
-from supervisor.cli.output import print_json
+from supervisor.cli.output import print_data
 from supervisor.cli.session import Session, item_of, with_session
-from supervisor.errors import NotFound
+from supervisor.errors import NotFound, UsageError
 from supervisor.history import is_kind, is_of
 from supervisor.streams import Event, Streams
 from workers.duration import Duration, ago
@@ -99,7 +99,7 @@ def fit(line: str) -> str:
 @click.option("--since", type=DurationType(), metavar="AGO", help="Only what is not older, as 10m or 1h.")
 @click.option("-n", "--lines", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens; with -o json one object a line.")
-@click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.option("-o", "--output", type=click.Choice(("table", "json", "yaml")), default="table", help="How to print it.")
 @with_session
 def command(
     session: Session,
@@ -115,14 +115,16 @@ def command(
 
     The oldest first. On a terminal, lines are cut at its width.
     """
+    if follow and output == "yaml":
+        raise UsageError("-o yaml is a whole document and cannot be followed: expected -o json, an object a line")
     item = session.match(item_of(worker))[0] if worker else None
     passes = wanted(item, kinds)
     read = streams(session, node)
     ends = read.ends()
     earliest = 0.0 if since is None else session.runtime.store.now() - since
     found = read.newest(lines, passes, earliest, ends)
-    if output == "json" and not follow:
-        print_json(found)
+    if output in ("json", "yaml") and not follow:
+        print_data(output, found)
         return
     if not found and not follow:
         click.echo(f"no events{_why_none(read, kinds)}", err=True)

@@ -44,6 +44,6 @@ def command(session: Session, lines: int, output: str) -> None:
         for incident in store.incidents(name)
     ]
     newest = [row for _, row in sorted(found, key=lambda one: one[0], reverse=True)][:lines]
-    if output == "json":
+    if output in ("json", "yaml"):
         newest = [rows.public(row) for row in newest]
-    print_rows(output, newest, _COLUMNS, "no incidents")
+    print_rows(output, newest, _COLUMNS, "no incidents", "incident")

@@ -84,9 +84,13 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     return [
         f"{document['supervisor']}: a tick now, under a circuit that is {circuit['before']}{becomes}",
-        *(f"  {what:<{widths[0]}}  {who:<{widths[1]}}  {why}"[:_WIDTH].rstrip() for what, who, why in rows),
+        *(_fitted(f"  {what:<{widths[0]}}  {who:<{widths[1]}}  {why}") for what, who, why in rows),
         *textwrap.wrap(_sums(document), _WIDTH, initial_indent="  ", subsequent_indent="  "),
     ]
+
+
+def _fitted(line: str) -> str:
+    return line.rstrip() if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
 
 
 def _rows(document: dict[str, Any]) -> list[tuple[str, str, str]]:

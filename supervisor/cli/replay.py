@@ -140,7 +140,8 @@ def _summary(document: dict[str, Any]) -> str:
     number = document["recorded"]
     differ = document["differ"]
     same = "all would be made again" if not differ else f"{differ} would be made otherwise now"
-    return f"worker/{document['worker']}: {number} decisions recorded in the last {since}; {same}"
+    decisions = "1 decision" if number == 1 else f"{number} decisions"
+    return f"worker/{document['worker']}: {decisions} recorded in the last {since}; {same}"
 
 
 @click.command("replay", epilog=_EPILOG)

@@ -47,11 +47,11 @@ class Session:
             if index is not None:
                 yield name, index
 
-    def worlds(self, workers: bool = True) -> Iterator[tuple[str, World]]:
-        """Yield each supervisor's world as it is now, if need be without its workers."""
+    def worlds(self, workers: bool = True, node: str | None = None) -> Iterator[tuple[str, World]]:
+        """Yield each supervisor's world as it is now, if need be without its workers, or only what is on `node`."""
         now = self.runtime.store.now()
         for name, index in self.indexes():
-            yield name, load_world(self.runtime, name, index, now, workers)
+            yield name, load_world(self.runtime, name, index if node is None else index.at(node), now, workers)
 
     def world(self, supervisor: str) -> World:
         """Return the world of a supervisor, which has a fleet, as it is now."""

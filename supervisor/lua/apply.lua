@@ -56,6 +56,13 @@ local function cancel(keys, wanted)
   ask_to_cancel({keys[1], keys[3], keys[4], keys[5], keys[6]}, lease, now, wanted.reason)
 end
 
+-- A lease is written by its node, which may be hostile: one that cannot be worked with costs its own worker, not the batch.
+local function guarded(act, ...)
+  local done, answer = pcall(act, ...)
+  if done then return answer end
+  return 'refused:unreadable'
+end
+
 local answers = {'applied'}
 for i, item in ipairs(batch.items) do
   local first = 6 + (i - 1) * 7
@@ -68,8 +75,8 @@ for i, item in ipairs(batch.items) do
   elseif item.frame then
     redis.call('XADD', keys[7], 'MAXLEN', '~', batch.history_kept, '*', 'worker_id', item.id, 'frame', item.frame)
   end
-  if item.cancel and not held then cancel(keys, item.cancel) end
-  local answer = item.claim and claim(keys, item.id, item.claim) or ''
+  if item.cancel and not held then guarded(cancel, keys, item.cancel) end
+  local answer = item.claim and guarded(claim, keys, item.id, item.claim) or ''
   if string.sub(answer, 1, 8) == 'refused:' then
     count(KEYS[4], 'supervisor_claims_refused_total|' .. string.sub(answer, 9))
   end

@@ -8,6 +8,12 @@ local us = now_us(ARGV[1])
 local now = seconds(us)
 local tick = load(KEYS[4])
 if tick and (tick.hold_until or 0) > now then return {'refused', 'hold_off'} end
-local lease = load(KEYS[1])
-if lease and lease.stage ~= 'free' and lease.deadline >= now then return {'in_progress', lease.action_id} end
-return {'claimed', grant(KEYS, lease, cjson.decode(ARGV[3]), us, tonumber(ARGV[2]))}
+
+local function claim()
+  local lease = load(KEYS[1])
+  if lease and lease.stage ~= 'free' and lease.deadline >= now then return {'in_progress', lease.action_id} end
+  return {'claimed', grant(KEYS, lease, cjson.decode(ARGV[3]), us, tonumber(ARGV[2]))}
+end
+
+local done, answer = pcall(claim) -- the node wrote the lease, and may be hostile
+return done and answer or {'refused', 'unreadable'}

@@ -20,8 +20,9 @@ if ARGV[4] ~= '' then
   if not tick or (tick.hold_until or 0) > now then return 0 end
 end
 if tonumber(redis.call('HGET', KEYS[1], id) or 0) ~= tonumber(ARGV[3]) then return 0 end
-local lease = load(document(LEASE))
-if lease and lease.stage ~= 'free' then return 0 end
+local readable, lease = pcall(load, document(LEASE)) -- its node wrote it, and may be hostile
+if readable and type(lease) == 'table' and lease.stage ~= 'free' then return 0 end
+if not readable or type(lease) ~= 'table' then redis.call('DEL', document(LEASE)) end
 
 -- Everything but what was observed goes along: the operator's word, what has failed, and the last token.
 local function move()
@@ -34,7 +35,7 @@ local function move()
   redis.call('DEL', there(OBSERVED))
   for i = 9, #ARGV do
     local value = redis.call('HGET', KEYS[6], ARGV[i])
-    if value then redis.call('HINCRBYFLOAT', KEYS[14], ARGV[i], value) end
+    if value then redis.pcall('HINCRBYFLOAT', KEYS[14], ARGV[i], value) end
   end
   redis.call('HSET', KEYS[2], id, to)
   redis.call('HINCRBY', KEYS[1], id, 1)

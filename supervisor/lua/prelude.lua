@@ -44,7 +44,9 @@ end
 
 local events_kept = 10000
 
-local function event(stream, fields) redis.call('XADD', stream, 'MAXLEN', '~', events_kept, '*', unpack(fields)) end
+-- What is told and counted of a change never keeps it from happening: a node may have spoilt its own history, by an id or a
+-- number beyond which there is no larger one.
+local function event(stream, fields) redis.pcall('XADD', stream, 'MAXLEN', '~', events_kept, '*', unpack(fields)) end
 
 -- even_when_full(key, streams…): let this script write though Redis has reached maxmemory, and tell whether it has. What
 -- holds, ends and sees goes on then; history gives way: each stream keeps its newest 1,000 events. Redis asks for room at
@@ -58,7 +60,7 @@ local function even_when_full(key, ...)
   return true
 end
 
-local function count(counters, field, by) redis.call('HINCRBY', counters, field, by or 1) end
+local function count(counters, field, by) redis.pcall('HINCRBY', counters, field, by or 1) end
 
 -- observe(counters, name, labels, value, buckets): a Prometheus histogram kept as counters, buckets cumulative.
 local function observe(counters, name, labels, value, buckets)
@@ -66,7 +68,7 @@ local function observe(counters, name, labels, value, buckets)
     if value <= bound then count(counters, name .. '_bucket' .. labels .. '|' .. bound) end
   end
   count(counters, name .. '_count' .. labels)
-  redis.call('HINCRBYFLOAT', counters, name .. '_sum' .. labels, string.format('%.6f', value))
+  redis.pcall('HINCRBYFLOAT', counters, name .. '_sum' .. labels, string.format('%.6f', value))
 end
 
 local function ask(asks, wake, id)
@@ -84,10 +86,13 @@ local function traced(lease, fields)
   return fields
 end
 
+local LAST_TOKEN = 9007199254740991 -- 2^53 - 1, in the year 2255: no larger number is told from the next
+
 -- Write a claim over a lease that is free (or nil), count and tell it; return its token.
 -- keys: lease, counters, events
 local function grant(keys, lease, claimed, us, ttl)
   local last = lease and math.max(tonumber(lease.token), tonumber(lease.fence or 0)) or 0
+  if not (last < LAST_TOKEN) then error('there is no token after ' .. last) end
   claimed.token = string.format('%.0f', math.max(last + 1, us))
   claimed.stage = 'queued'
   claimed.claimed_at = seconds(us)

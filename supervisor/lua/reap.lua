@@ -4,16 +4,22 @@
 --       4 seconds ahead beyond which a deadline is of another time: Redis' clock was set back since
 -- Returns 1, or 0 when the lease has moved on meanwhile, the tick lease is not that tick's any more, or in a hold-off.
 even_when_full(KEYS[1], KEYS[3])
-local now = seconds(now_us(ARGV[1]))
-local lease = load(KEYS[1])
-if not lease or lease.token ~= ARGV[2] or lease.stage == 'free' then return 0 end
-if lease.deadline >= now and lease.deadline <= now + tonumber(ARGV[4]) then return 0 end
-if ARGV[3] ~= '' then
-  local tick = my_tick(KEYS[6], ARGV[3], now)
-  if not tick or (tick.hold_until or 0) > now then return 0 end
+local function reap()
+  local now = seconds(now_us(ARGV[1]))
+  local lease = load(KEYS[1])
+  if not lease or lease.token ~= ARGV[2] or lease.stage == 'free' then return 0 end
+  if lease.deadline >= now and lease.deadline <= now + tonumber(ARGV[4]) then return 0 end
+  if ARGV[3] ~= '' then
+    local tick = my_tick(KEYS[6], ARGV[3], now)
+    if not tick or (tick.hold_until or 0) > now then return 0 end
+  end
+  local where = lease.stage == 'queued' and 'never begun by any executor' or 'lease ran out on ' .. (lease.executor or '?')
+  -- An executor that is gone says nothing of the worker: it waits once, but no longer for every executor lost in a row
+  lease.failures = math.max(0, (lease.failures or 0) - 1)
+  free(KEYS, lease, now, 'lost', where)
+  return 1
 end
-local where = lease.stage == 'queued' and 'never begun by any executor' or 'lease ran out on ' .. (lease.executor or '?')
--- An executor that is gone says nothing of the worker: it waits once, but no longer for every executor lost in a row
-lease.failures = math.max(0, (lease.failures or 0) - 1)
-free(KEYS, lease, now, 'lost', where)
-return 1
+
+-- The node that wrote the lease may be hostile: one that cannot be worked with is left as it is
+local done, freed = pcall(reap)
+return done and freed or 0

@@ -20,6 +20,7 @@ DESCRIBED = (
     "worker/line-4-camera",
     "worker/line-4-scale",
     "worker/site-uplink",
+    "child/broker",
     "child/historian",
     "child/mes",
     "node/edge-1",

@@ -13,10 +13,9 @@ HEAVY = ("celery", "kombu", "httpx", "rich", "structlog", "prometheus_client", "
 
 
 def test_each_command_has_a_summary_that_fits_its_line(run: Run) -> None:
-    assert set(SUMMARIES) == set(_COMMANDS)
     text = run("--help").stdout
     shown = dict(line.split(maxsplit=1) for line in text.partition("Commands:\n")[2].partition("\n\n")[0].splitlines())
-    assert shown == SUMMARIES
+    assert shown == {name: SUMMARIES[name] for name in _COMMANDS}
     assert max(len(line) for line in text.splitlines()) <= 80
 
 

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.decide import decide
+from supervisor.frames import Outcome, frame_of, outcomes
+from supervisor.runtime import make_runtime
+from supervisor.store import encode
+from supervisor.view import load_world
 from tests.golden import golden, golden_shape
 from tests.golden.conftest import Run
+from tests.golden.plant import NAME, NOW, GoldenPlant
+from tests.integration.plant import settings
 
 TARGETS = (
     "worker/line-1-temperature",
@@ -125,3 +132,28 @@ def test_a_dry_run_of_apply_shows_the_same_and_an_apply_that_removes_needs_a_yes
     assert run("diff", "-f", fleet).stdout == compared.stdout
     golden("apply/applied.txt", run("apply", "-f", fleet, "--yes", "--reason", "line 3 is dismantled").text)
     golden("diff/none.txt", run("diff", "-f", fleet).text)
+
+
+@pytest.fixture
+def history(plant: GoldenPlant, tmp_path: Path) -> None:
+    """Keep what a tick decides now of two workers; of one as if it had been decided otherwise."""
+    runtime = make_runtime(settings(tmp_path), plant.store)
+    index = plant.store.index(NAME)
+    assert index is not None
+    world = load_world(runtime, NAME, index, NOW)
+    found = outcomes(decide(world).plan)
+    for subject in world.view.subjects:
+        if subject.id in ("line-2-level", "line-1-temperature") and subject.snapshot is not None:
+            outcome = found.get(subject.id, Outcome(state="degraded", reason="pid 301 runs too hot"))
+            frame = frame_of(subject, subject.snapshot, world.view, {}, outcome)
+            fields = {"worker_id": subject.id, "frame": encode(frame)}
+            plant.store.client.xadd(plant.keys.history(subject.place), fields)
+
+
+@pytest.mark.usefixtures("history")
+def test_a_replay_shows_what_would_be_decided_otherwise(run: Run) -> None:
+    golden("replay/differs.txt", run("replay", "line-1-temperature").text)
+    golden("replay/same.txt", run("replay", "line-2-level", "--all").text)
+    golden("replay/nothing.txt", run("replay", "line-3-motor", "--since", "30s").text)
+    golden("replay/child.txt", run("replay", "child/broker").text)
+    golden_shape("replay/replay.json", run("replay", "line-1-temperature", "-o", "json").stdout)

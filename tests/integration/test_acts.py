@@ -89,6 +89,8 @@ def ticked(plant: Plant) -> list[tuple[str, str]]:
     """Run a tick as soon as the gate lets it; return (worker, action) of what it published."""
     sent: list[Any] = []
 
+    plant.heartbeat()
+
     def started() -> Any:
         return tick.run(plant.runtime, sent.extend, NAME)
 
@@ -588,7 +590,7 @@ def apply_workers(run: Run, file: Path, **workers: str) -> str:
     """Apply a file with these workers of group line, each sleeping for its number; return what fsmctl says of it."""
     entries = ", ".join(ENTRY.format(name.replace("_", "-"), seconds) for name, seconds in workers.items())
     file.write_text(FILE.format(workers=entries))
-    result = run("apply", "-f", str(file))
+    result = run("apply", "-f", str(file), "--yes")
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -658,6 +660,8 @@ def test_what_left_the_file_that_is_applied_is_stopped_then_forgotten(plant: Pla
     plant.observe({"flow-1": plant.down(), "flow-2": kept})
 
     def forgotten() -> bool:
+        seen = {"flow-1": plant.down(), "flow-2": msgspec.structs.replace(kept, collected_at=plant.store.now())}
+        plant.observe({name: look for name, look in seen.items() if name in rows(run)})
         claims.extend(ticked(plant))
         return set(rows(run)) == {"flow-2"}
 
@@ -688,6 +692,16 @@ def test_config_says_what_counts_and_where_it_came_from(
     assert (found[NAME, "tick_interval"]["value"], found[NAME, "tick_interval"]["from"]) == (1.0, "default")
     assert found[NAME, "circuit"]["value"] == "open: upgrade"
     assert found[NAME, "pause node/edge-1"]["from"] == f"store, by {ME}"
+
+
+def test_config_says_what_comes_from_a_context(redis_server: RedisServer, tmp_path: Path) -> None:
+    file = tmp_path / "contexts.toml"
+    file.write_text(f'[contexts.line]\nurl = "{redis_server.url}"\nnamespace = "elsewhere"\n')
+    environ = {"FSM_CONTEXTS": str(file), "FSM_DATA_DIR": str(tmp_path)}
+    result = CliRunner(env=environ).invoke(fsmctl, ["--context", "line", "config", "-o", "json"])
+    found = {row["name"]: (row["value"], row["from"]) for row in json.loads(result.stdout)}
+    assert found["redis_url"] == (redis_server.url, "context line")
+    assert found["namespace"] == ("elsewhere", "context line")
 
 
 def test_config_shows_no_password_and_what_is_known_without_the_store(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from supervisor.cli import fsmctl
 from supervisor.clock import SystemClock
 from supervisor.dispatch import claim_check
 from supervisor.errors import NotFound, StoreUnreachable, Unhealthy
+from supervisor.keys import SUPERVISOR, nodes, schema, supervisors
 from supervisor.runtime import make_runtime
 from supervisor.store import Store
 from tests.conftest import RedisServer
@@ -152,3 +153,29 @@ def test_an_unknown_node_is_said_so(real: Plant, run: Run) -> None:
     error = run("check", "--node", "edge-9").exception
     assert isinstance(error, NotFound)
     assert str(error) == "no node 'edge-9': expected one of edge-1"
+
+
+def test_a_node_is_checked_with_the_rights_of_a_node(real: Plant, run: Run, redis_server: RedisServer) -> None:
+    """As health checks of containers do: nothing of others is read, and a large fleet costs them nothing."""
+    store = real.store
+    real.apply_fleet(worker("flow-1"), worker("flow-2", node="edge-2"), children=[make_child()])
+    names = [supervisors(store.namespace), nodes(store.namespace), schema(store.namespace)]
+    rights = [
+        *(f"~{name}" for name in names),
+        f"~{store.namespace}:{NAME}:{SUPERVISOR}:*",
+        f"~*:{NODE}:*",
+        f"~*:{NODE}",
+    ]
+    real.client.execute_command("ACL", "SETUSER", "node", "on", ">secret", "+@all", *rights)
+    try:
+        address = f"redis://node:secret@{redis_server.host}:{redis_server.port}/0"
+        assert run("check", "--quick", "--node", NODE, FSM_REDIS_URL=address).exit_code == 0
+        assert "no permissions" in str(run("check", "--quick", FSM_REDIS_URL=address).exception)
+    finally:
+        real.client.execute_command("ACL", "DELUSER", "node")
+
+
+def test_a_store_without_a_fleet_is_well_as_a_store(run: Run, redis_server: RedisServer) -> None:
+    empty = {"FSM_NAMESPACE": "nobody"}
+    assert run("check", "--stage", "store", **empty).exit_code == 0
+    assert isinstance(run("check", "--quick", **empty).exception, NotFound)

@@ -122,7 +122,27 @@ def test_every_gauge_that_is_declared_is_told(plant: Plant) -> None:
     told = {key[0] for key in scrape(plant)}
     redis_tells = plant.store.memory() is not None
     absent = {gauge.name for gauge in GAUGES} - told
-    assert absent == (set() if redis_tells else {"supervisor_store_memory_bytes"})
+    assert absent == (set() if redis_tells else {"supervisor_store_memory_bytes", "supervisor_redis_acl_denied"})
+
+
+def test_a_place_counts_what_is_there_and_nothing_of_others_or_of_the_control_loop(plant: Plant) -> None:
+    plant.apply_fleet(worker("flow-1"), worker("flow-2", node="edge-2"))
+    for field in (
+        "supervisor_actions_enqueued_total|flow-1|start",
+        "supervisor_actions_enqueued_total|flow-2|start",
+        "supervisor_actions_enqueued_total|nobody|start",
+        "supervisor_actions_enqueued_total|flow-1|start|more",
+        "supervisor_actions_enqueued_total",
+        "supervisor_ticks_total",
+        "made_up_total",
+        "supervisor_actions_discarded_total|ended",
+    ):
+        plant.client.hset(plant.keys.counters(NODE), field, 7)
+    samples = scrape(plant)
+    assert {key: value for key, value in samples.items() if value == 7} == {
+        ("supervisor_actions_enqueued_total", "start", "flow-1"): 7,
+        ("supervisor_actions_discarded_total", "ended"): 7,
+    }
 
 
 def test_a_worker_that_is_not_as_desired_counts_from_the_tick_that_found_it_until_it_is(plant: Plant) -> None:
@@ -321,8 +341,8 @@ def test_the_label_that_workers_had_before_is_not_shown_any_more_nor_kept(bare_p
 
 def test_each_supervisor_of_a_store_has_its_own_label_for_workers(plant: Plant) -> None:
     plant.store.apply_fleets([Fleet(SupervisorSettings(name="other", worker_label="worker_type"), (), ())])
-    for name, label in ((NAME, "flow-1"), ("other", counted_as("worker_type", "process"))):
-        counters = plant.store.keys(name).counters(POOL)
+    for name, label, place in ((NAME, "flow-1", NODE), ("other", counted_as("worker_type", "process"), POOL)):
+        counters = plant.store.keys(name).counters(place)
         plant.client.hset(counters, f"supervisor_actions_enqueued_total|{label}|start", 1)
         plant.client.hset(counters, f"supervisor_action_duration_seconds_count|{label}|start", 1)
     registry = CollectorRegistry()

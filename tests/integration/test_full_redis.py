@@ -284,6 +284,21 @@ def test_nothing_is_claimed_in_a_full_redis_and_all_else_of_the_plan_is_written(
     assert plant.counters(SUPERVISOR)["supervisor_claims_refused_total|full"] == "1"
 
 
+def test_decisions_kept_for_replay_give_way_first_and_are_kept_again_once_there_is_room(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    plant = set_up(client, tmp_path)
+    history = plant.keys.history(NODE)
+    for number in range(300):
+        client.xadd(history, {"worker_id": "flow-1", "frame": str(number)})
+    fill(client)
+    plant.write(Item("flow-1", NODE, frame="{}"))
+    assert client.xlen(history) == 0
+    make_room(client)
+    plant.write(Item("flow-1", NODE, frame="{}"))
+    assert client.xlen(history) == 1
+
+
 def test_ticks_go_on_while_redis_is_full_and_claim_once_there_is_room(client: redis.Redis, tmp_path: Path) -> None:
     plant = set_up(client, tmp_path)
     plant.running("flow-2")

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from actions.model import Outcome
 from supervisor import execute
-from supervisor.keys import ASKS_CAP, EVENTS_CAP, HISTORY_CAP, SUPERVISOR, schema, supervisors
+from supervisor.keys import ASKS_CAP, EVENTS_CAP, HISTORY_CAP, SUPERVISOR, nodes, schema, supervisors
 from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, grant_of, worker
 
@@ -40,7 +40,7 @@ def unbounded(plant: Plant, items: set[str]) -> list[str]:
     """Return the keys that nothing bounds, given the items that the fleet has."""
     found = []
     for key in plant.client.keys("*"):
-        if key in (schema("test"), supervisors("test")):
+        if key in (schema("test"), supervisors("test"), nodes("test")):
             continue
         form = re.fullmatch(rf"test:{NAME}:({SUPERVISOR}|{NODE}):([a-z]+)(?::(.+))?", key)
         kind, item = (form[2], form[3]) if form else ("", None)

@@ -194,7 +194,7 @@ def test_an_override_lies_over_the_file_survives_an_apply_and_is_lifted(plant: P
     assert (snapshot(plant).desired.state, snapshot(plant).overridden) == ("running", False)
     assert plant.client.exists(plant.keys.override(NODE, "flow-1")) == 0
     assert generations(plant) == {"flow-1": 4}
-    assert plant.events() == [
+    assert plant.events(SUPERVISOR) == [
         {"event": "operator.set", "worker_id": "flow-1", "desired": "stopped", "by": "alice"},
         {"event": "operator.set", "worker_id": "flow-1", "desired": "default", "by": "bob"},
     ]
@@ -300,7 +300,9 @@ def test_two_namespaces_on_one_redis_do_not_mix(plant: Plant) -> None:
     assert mine == before
     assert [key for key in plant.client.keys("*") if not key.startswith(("test:", "other:"))] == []
     assert {key for key in plant.client.keys("other:*") if not key.startswith("other:plant-1:")} == {
-        "other:supervisors"
+        "other:supervisors",
+        "other:nodes",
+        "other:schema",
     }
 
 
@@ -325,10 +327,15 @@ def test_an_asked_observation_is_waited_for_and_given_once(plant: Plant) -> None
 
 def test_events_of_all_places_come_in_order_and_after_an_id(plant: Plant) -> None:
     for number, place in enumerate((SUPERVISOR, NODE, SUPERVISOR, NODE), start=1):
-        plant.client.xadd(plant.keys.events(place), {"n": str(number)}, id=f"{number}-0")
+        plant.client.xadd(plant.keys.events(place), {"event": str(number)}, id=f"{number}-0")
     found = plant.store.events(NAME, [NODE], 3)
-    assert found == [("2-0", {"n": "2"}), ("3-0", {"n": "3"}), ("4-0", {"n": "4"})]
-    assert plant.store.events(NAME, [NODE], 10, after="3-0") == [("4-0", {"n": "4"})]
+    assert found == [("2-0", {"event": "2"}), ("3-0", {"event": "3"}), ("4-0", {"event": "4"})]
+    assert plant.store.events(NAME, [NODE], 10, after="3-0") == [("4-0", {"event": "4"})]
+
+
+def test_an_event_that_a_node_has_made_up_has_a_name_and_none_of_the_fields_that_readers_add(plant: Plant) -> None:
+    plant.client.xadd(plant.keys.events(NODE), {"id": "9-9", "time": "never", "supervisor": "x", "n": "1"}, id="1-0")
+    assert plant.store.events(NAME, [NODE], 3) == [("1-0", {"event": "unknown", "n": "1"})]
 
 
 def test_counters_of_all_places_are_added_up(plant: Plant) -> None:

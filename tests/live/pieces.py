@@ -39,6 +39,8 @@ class Pieces:
     folder: Path
     url: str
     environ: dict[str, str] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)  # of pieces that come as users of their own
+    queues: dict[str, str] = field(default_factory=dict)  # of nodes that are not in the pool
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def settings(self) -> Settings:
@@ -54,10 +56,10 @@ class Pieces:
         """Return the store."""
         return self.runtime().store
 
-    def _environ(self) -> dict[str, str]:
+    def _environ(self, name: str = "") -> dict[str, str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("FSM_")}
         ours = {
-            "FSM_REDIS_URL": self.url,
+            "FSM_REDIS_URL": self.urls.get(name, self.url),
             "FSM_NAMESPACE": "pieces",
             "FSM_DATA_DIR": str(self.folder / "data"),
             "FSM_PULSE": "0.2",
@@ -76,7 +78,7 @@ class Pieces:
                 [sys.executable, *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environ(),
+                env=self._environ(name),
                 cwd=self.folder,
                 start_new_session=True,
             )
@@ -93,8 +95,17 @@ class Pieces:
 
     def start_node(self, node: str = "edge-1", slots: int = 2, known_to: str = NAME) -> subprocess.Popen[bytes]:
         """Start a node's executor and wait until a supervisor knows that the node lives."""
-        process = self.start(node, *EXECUTOR, "-Q", f"actions,actions.{node}", "-n", f"{node}@%h", "-c", str(slots))
-        wait_until(lambda: self._is_ready(node, known_to), f"{node} to be ready: {self.said(node)}", 90)
+        process = self.start(
+            node,
+            *EXECUTOR,
+            "-Q",
+            self.queues.get(node, f"actions,actions.{node}"),
+            "-n",
+            f"{node}@%h",
+            "-c",
+            str(slots),
+        )
+        wait_until(lambda: self._is_ready(node, known_to), f"{node} to be ready: {self.said(node)}", 120)
         return process
 
     def _is_ready(self, node: str, supervisor: str) -> bool:

@@ -79,7 +79,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         TOP + "foo = 1\n",
         "[supervisor]: unknown key 'foo' (value 1); "
         "expected one of backoff_jitter, escalation_command, escalation_timeout, flap_window, half_open_for, "
-        "half_open_workers, max_attempts, name, nodes, observation_interval, quarantine_after, quarantine_for, "
+        "half_open_workers, max_attempts, name, nodes, observation_interval, pool, quarantine_after, quarantine_for, "
         "quarantine_window, recovery_rate, tick_interval",
     ),
     "unknown key of a worker": (

@@ -71,6 +71,7 @@ VIEWS = {
         with_desired(wanting(), depends_on=("flow-2",)),
         make_subject(make_snapshot(worker_id="flow-2", state="running", observed=up())),
     ),
+    "waits for nobody": make_view(with_desired(wanting(), depends_on=("elsewhere",))),
     "leaves": make_view(with_desired(make_subject(), removed=True)),
 }
 

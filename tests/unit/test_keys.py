@@ -28,7 +28,7 @@ def all_keys(keys: Keys, place: str, item: str) -> dict[str, str]:
 
 def test_these_tests_know_every_kind_of_key() -> None:
     kinds = {name for name, _ in inspect.getmembers(Keys) if not name.startswith("_")}
-    assert kinds - {"namespace", "supervisor"} == {*OF_THE_LOOP, *OF_A_PLACE, *OF_AN_ITEM}
+    assert kinds - {"namespace", "supervisor", "of_worker"} == {*OF_THE_LOOP, *OF_A_PLACE, *OF_AN_ITEM}
 
 
 def test_the_loops_own_keys_are_at_its_own_place() -> None:

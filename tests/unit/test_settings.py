@@ -36,6 +36,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "FSM_SLOTS": "8",
         "FSM_DRAIN_TIMEOUT": "2.5",
         "FSM_TRACES": "otlp",
+        "FSM_REMOTE_CONTROL": "off",
     }
     assert Settings.from_env(environ) == Settings(
         redis_url="redis://10.0.0.1:6379/3",
@@ -47,6 +48,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         slots=8,
         drain_timeout=2.5,
         traces="otlp",
+        remote_control="off",
     )
 
 

@@ -109,6 +109,10 @@ def test_the_circuit_is_what_its_changes_and_operators_make_of_it() -> None:
     ]
 
 
+def test_a_circuit_that_changed_when_the_window_begins_was_nothing_before() -> None:
+    assert spans(made(of_circuit("opened", 20.0), start=20.0), "circuit") == [("open", "open", 20.0, 100.0)]
+
+
 @pytest.mark.parametrize(("first", "before"), [("opened", "closed"), ("half_opened", "open"), ("closed", "open")])
 def test_what_the_circuit_was_before_its_first_change_is_told_by_that(first: str, before: str) -> None:
     assert spans(made(of_circuit(first, 20.0)), "circuit")[0] == (before, before, 0.0, 20.0)

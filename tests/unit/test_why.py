@@ -10,6 +10,7 @@ import pytest
 from supervisor.admission import SkipReason
 from supervisor.circuit import Breaker, Forced, Recovery, Verdict
 from supervisor.cli.explain import lines
+from supervisor.cli.plan import plan_document, plan_lines
 from supervisor.decide import decide
 from supervisor.model import (
     CollectorDocument,
@@ -32,6 +33,7 @@ from tests.factories import (
     make_subject,
     make_view,
 )
+from workers.dfc_read.states import FlowObserved
 from workers.model import Control, Observed, Snapshot, Transition
 
 SETTINGS = SupervisorSettings(name="plant-1", groups={"line": 1}, recovery_rate=2.0)
@@ -70,9 +72,9 @@ def moment(view: View, breaker: Breaker | None = None, *children: Child, **chang
     places = {subject.id: subject.place for subject in view.subjects}
     verdicts = {**view.verdicts, **{child.spec.name: child.verdict for child in children}}
     view = msgspec.structs.replace(view, settings=SETTINGS, verdicts=verdicts)
-    nodes = {"edge-1": (node(), collector())}
+    nodes, orders = {"edge-1": (node(), collector())}, changes.pop("orders", {})
     fields: dict[str, Any] = {"nodes": nodes, "view": view, "unreadable_children": {}, **changes}
-    world = World(Index(SETTINGS, places, {}), NOW, breaker or Breaker(), children, **fields)
+    world = World(Index(SETTINGS, places, {}, orders=orders), NOW, breaker or Breaker(), children, **fields)
     return Moment("plant-1", world, decide(world))
 
 
@@ -412,3 +414,93 @@ def test_a_collector_that_is_silent_is_told() -> None:
     )
     assert document["next"][-1]["what"] == "its collector has been silent for 12s; its executor replaces it"
     assert "Clock     7200.0s ahead of Redis'; nothing depends on it." in lines(document)
+
+
+def test_a_worker_on_its_way_waits_for_what_its_next_look_says() -> None:
+    seen = FlowObserved(collected_at=NOW - 1, pid=42, start_ticks=7, started_at=NOW - 5, config_id="c1")
+    subject = make_subject(make_snapshot(kind="dfc_read", state="starting", observed=seen))
+    assert explained(moment(make_view(subject)))["next"] == [next_of("its next observation decides", 4.0)]
+
+
+def test_only_the_dependencies_that_are_not_well_are_waited_for() -> None:
+    snapshot = make_snapshot(state="starting")
+    desired = msgspec.structs.replace(snapshot.desired, depends_on=("plc", "broker"))
+    subject = make_subject(msgspec.structs.replace(snapshot, desired=desired))
+    view = make_view(subject, verdicts={"plc": Verdict("ok", "passes its check")})
+    assert [one["see"] for one in explained(moment(view, None, broker("unknown")))["next"]] == ["child/broker"]
+
+
+def test_a_budget_that_the_next_tick_uses_up_names_who_does() -> None:
+    found = moment(make_view(in_group("flow-1"), in_group("flow-2")))
+    assert explained(found, "flow-2")["next"] == [next_of("it is asked for when an action of its group ends: flow-1")]
+
+
+def test_a_child_that_nobody_has_started_is_started_by_the_next_tick_unless_its_node_is_drained() -> None:
+    absent = moment(make_view(), None, broker("absent", lease=None))
+    assert explain_child(absent, absent.world.children[0])["next"] == [next_of("the next tick restarts it", 0.0)]
+    drain = Order(kind="drain", scope="node/edge-1", by="me")
+    drained = moment(make_view(), OPEN, broker(), orders={drain.name: drain})
+    assert explain_child(drained, drained.world.children[0])["next"] == [
+        next_of("nothing is restarted until the drain of edge-1 ends", see="node/edge-1")
+    ]
+
+
+def test_a_child_that_an_operator_wants_restarted_is_unless_its_restart_runs() -> None:
+    asked = Control(restart_at=NOW - 1, restart_by="me")
+    found = moment(make_view(), None, broker("ok", control=asked))
+    assert [child.spec.name for child in found.decided.restarts] == ["broker"]
+    running = make_lease(action="restart_child", stage=Stage.RUNNING, claimed_at=NOW - 30)
+    assert moment(make_view(), None, broker("ok", control=asked, lease=running)).decided.restarts == ()
+
+
+def test_the_next_tick_frees_what_is_over_its_deadline_but_in_a_hold_off() -> None:
+    over = wanting(lease=make_lease(stage=Stage.RUNNING, deadline=NOW - 1))
+    assert [item for item, _, _ in moment(make_view(over)).decided.overdue] == ["flow-1"]
+    assert moment(make_view(over, hold_until=NOW + 3)).decided.overdue == ()
+
+
+def test_a_plan_tells_everything_that_the_tick_would_do_what_is_done_first() -> None:
+    up = Observed(collected_at=NOW - 1, pid=42, start_ticks=7, started_at=NOW - 100, config_id="c1")
+    gone = make_snapshot(worker_id="gone")
+    moves = make_snapshot(worker_id="moves")
+    found = moment(
+        make_view(
+            wanting(),
+            make_subject(make_snapshot(worker_id="new")),
+            make_subject(make_snapshot(worker_id="up", state="running", observed=up)),
+            make_subject(
+                make_snapshot(worker_id="stops", desired="stopped", state="starting"),
+                make_lease(stage=Stage.RUNNING, begun_at=NOW - 7, worker_id="stops"),
+            ),
+            wanting(id="lost", lease=make_lease(stage=Stage.RUNNING, begun_at=NOW - 7, deadline=NOW - 1)),
+            make_subject(msgspec.structs.replace(gone, desired=msgspec.structs.replace(gone.desired, removed=True))),
+            make_subject(
+                msgspec.structs.replace(moves, desired=msgspec.structs.replace(moves.desired, moves_to="edge-2"))
+            ),
+        ),
+        None,
+        broker("absent", lease=None),
+    )
+    document = plan_document("plant-1", found.world, found.decided)
+    assert plan_lines(document) == [
+        "plant-1: a tick now, under a circuit that is closed",
+        "  restart_child       child/broker  absent: no answer",
+        "  lost                lost          start running past its deadline",
+        "  start               flow-1        desired is running and nothing runs: nothin…",
+        "  to starting         new           desired is running and nothing runs: nothin…",
+        "  cancel start        stops         desired is stopped",
+        "  forget              gone          desired is stopped (removed from the fleet …",
+        "  move                moves         desired is stopped (it moves to edge-2) and…",
+        "  action_in_progress  lost          start running for 7s",
+        "  action_in_progress  stops         start running for 7s",
+        "  1 action; 1 transition; 1 restart; 2 departures; 2 skipped (2",
+        "  action_in_progress); 1 of 7 workers as they are",
+    ]
+    assert all(len(line) <= 80 for line in plan_lines(document))
+    assert document["leaves"][1]["to"] == "edge-2"
+
+
+def test_a_plan_that_opens_the_circuit_says_so() -> None:
+    found = moment(make_view(wanting()), None, broker())
+    told = plan_lines(plan_document("plant-1", found.world, found.decided))
+    assert told[0] == "plant-1: a tick now, under a circuit that is closed, which becomes open"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.cli.yamltext import dump
@@ -19,6 +19,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)  # a busy machine takes its time
 @given(JSON)
 def test_what_is_written_is_read_back_as_it_was(data: Any) -> None:
     assert yaml.safe_load(dump(data)) == data
