@@ -322,7 +322,7 @@ def test_set_default_lifts_the_wish_again(plant: Plant, run: Run) -> None:
     ("arguments", "error", "words"),
     [
         (("describe", "worker", "flow-3"), NotFound, "did you mean flow-"),
-        (("events", "--worker", "nothing-like-it"), NotFound, "there are flow-1, flow-2"),
+        (("events", "--worker", "nothing-like-it"), NotFound, "there are child/broker, flow-1, flow-2"),
         (("pause", "flow-9"), NotFound, "no worker or child 'flow-9'; did you mean flow-"),
         (("resume", "flow-9"), NotFound, "no worker or child 'flow-9'"),
         (("cancel", "child/brokr"), NotFound, "did you mean child/broker?"),
