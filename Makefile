@@ -11,7 +11,13 @@ PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,worker
 	supervisor/decide.py,supervisor/nextup.py,supervisor/why.py,supervisor/diff.py,supervisor/frames.py,supervisor/recorder.py,$\
 	supervisor/logschema.py,supervisor/history.py,supervisor/timeline.py,supervisor/orders.py,supervisor/envelope.py
 
-.PHONY: help run test test-all test-faults soak mutation lint format diagrams commands dashboard check-lock lock clean
+# In `NODES`, + marks nodes in the pool of floating workers.
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+STACK := $(COMPOSE) -f compose/compose.yaml
+NODES := edge-1 edge-2+ edge-3+
+
+.PHONY: help run compose-up compose-down compose-fsmctl test test-all test-faults soak mutation lint format diagrams commands \
+	dashboard check-lock lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,6 +46,21 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 run: $(VENV)/.run ## Run the demo fleet here, in the foreground; Ctrl-C stops everything
 	@exec $(BIN)/fsmctl up --fleet $(FLEET)
 
+compose-up: compose/secrets/redis/users.acl ## Build the image and bring a whole installation up, in containers, with the demo fleet
+	@$(STACK) --profile demo up -d
+
+compose/secrets/redis/users.acl:
+	@$(STACK) build supervisor-1
+	@mkdir -p compose/secrets
+	@docker run --rm --user 0:0 -e FSM_LOG_FORMAT=console -v "$(CURDIR)/compose/secrets:/secrets" \
+	  -v "$(CURDIR)/compose/make-secrets:/make-secrets:ro" fsm-supervisor:$${FSM_VERSION:-dev} /make-secrets /secrets 10001 $(NODES)
+
+compose-fsmctl: ## fsmctl in the compose stack: make compose-fsmctl ARGS="get workers"
+	@$(STACK) --profile tools run --rm fsmctl $(ARGS)
+
+compose-down: ## End the compose stack; its data and secrets stay
+	@$(STACK) --profile demo --profile monitoring --profile field --profile tools down
+
 test: $(VENV)/.dev ## Unit, integration and short live tests, on a real Redis and real Celery
 	$(BIN)/pytest -m "not slow"
 
@@ -49,6 +70,7 @@ test-all: $(VENV)/.dev ## All tests, fault tests at short counts, with coverage
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include=$(PURE) --fail-under=100
 	$(BIN)/pytest tests/faults -n 2
+	$(BIN)/pytest tests/stack
 
 test-faults: $(VENV)/.dev ## Fault tests at full counts, hours long; figures in .faults/figures.jsonl
 	FAULTS=full $(BIN)/pytest tests/faults -m fault --timeout 0

@@ -81,12 +81,13 @@ class OwnRedis:
     folder: Path
     options: tuple[str, ...] = ("--save", "")
     password: str = ""
+    user: str = ""
     server: RedisServer = field(init=False)
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
         """Choose a port."""
-        self.server = RedisServer("127.0.0.1", free_port(), self.password)
+        self.server = RedisServer("127.0.0.1", free_port(), self.password, self.user)
 
     @property
     def url(self) -> str:

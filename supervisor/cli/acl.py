@@ -51,7 +51,7 @@ def command(
 ) -> None:
     """Write DIR/users.acl, an ACL file for Redis 7 or newer.
 
-    One user for each node and role, with no more rights than it needs (docs/security.md), and no default user. Its
+    One user for each node and role, with no more rights than it needs (docs/security.md); the default user is off. Its
     password is read from DIR/USER.password, or made and written there; the ACL file has only hashes. To change a
     password, remove its file and run this again. The nodes are those of --node, of --fleet, or of the applied fleet.
     """

@@ -30,6 +30,7 @@ from supervisor.broker import CeleryPublisher
 from supervisor.dispatch import Message
 from supervisor.keys import celery_prefix
 from supervisor.model import Lease
+from supervisor.rendezvous import is_away
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Store
@@ -138,6 +139,12 @@ class RedisPiece:
             options = options[:-2]
         self.piece = Piece("redis", (binary, *options), {**os.environ, **self.environ}, self.folder)
 
+    def bind(self, address: str) -> None:
+        """Listen at one more address, where nobody asks for a password; before it is started."""
+        bound = self.piece.command.index("127.0.0.1") + 1
+        more = (address, "--protected-mode", "no")
+        self.piece.command = (*self.piece.command[:bound], *more, *self.piece.command[bound:])
+
     @property
     def url(self) -> str:
         """Return its address."""
@@ -212,6 +219,7 @@ class Plant:
         self.redis = RedisPiece(folder / "redis", self.shape.aof)
         self.pieces: dict[str, Piece] = {}
         self.urls: dict[str, str] = {}
+        self.inside: dict[str, tuple[str, ...]] = {}  # what commands on a host begin with
         self.proxies: dict[str, Proxy] = {}
         self.extra: dict[str, dict[str, str]] = {}
         self.settings(effect=self.shape.effect, life=self.shape.life, fence=self.shape.fence)
@@ -321,7 +329,7 @@ class Plant:
     def start_piece(self, name: str, command: tuple[str, ...], host: str | None = None) -> Piece:
         """Start a piece, for the first time or again."""
         piece = self.pieces.get(name) or Piece(name, command, {}, self.folder)
-        piece.command, piece.environ = command, self.environ(host or name)
+        piece.command, piece.environ = (*self.inside.get(host or name, ()), *command), self.environ(host or name)
         self.pieces[name] = piece
         piece.start()
         return piece
@@ -589,6 +597,11 @@ class Plant:
         assert index is not None
         found = self.store.counters(SUPERVISOR, sorted({*index.nodes, "pool"}))
         return sum(value for name, value in found.items() if name.startswith(prefix))
+
+    def is_away(self, node: str) -> bool:
+        """Tell whether a node has not been heard of for too long."""
+        document, _ = self.store.nodes(SUPERVISOR, [node])[node]
+        return is_away(document, self.store.now())
 
     def ticks(self) -> float:
         """Return the number of ticks so far."""

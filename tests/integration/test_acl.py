@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from supervisor.cli import fsmctl
 from supervisor.errors import SupervisorError, UsageError
-from tests.conftest import RedisServer
+from tests.conftest import OwnRedis, RedisServer, missing, redis_binary
 from tests.integration.plant import Plant
 
 FLEET = """
@@ -93,3 +94,29 @@ def test_what_cannot_be_is_said_in_a_sentence_and_nothing_is_written(tmp_path: P
     error = run(tmp_path / "secrets2", "--node", "edge-1").exception
     assert isinstance(error, SupervisorError)
     assert "choose a folder that you may write to" in str(error)
+
+
+def test_nothing_is_lost_when_redis_reads_its_log_again(tmp_path: Path) -> None:
+    """Redis replays what was done as one (MULTI, each of our scripts) with the rights of the default user."""
+    version = subprocess.run([redis_binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.partition("v=")[2].partition(".")[0]) < 7:
+        missing("no redis-server 7 or newer")
+    assert run(tmp_path, "--node", "edge-1").exit_code == 0
+    secrets = tmp_path / "secrets"
+    options = ("--aclfile", str(secrets / "users.acl"), "--appendonly", "yes", "--appendfsync", "always", "--save", "")
+    server = OwnRedis(tmp_path, options, f"{(secrets / 'supervisor.password').read_text().strip()}", user="supervisor")
+    server.start()
+    try:
+        with server.server.connect() as client, client.pipeline() as pipe:
+            pipe.set("test:a", 1).hset("test:b", "c", "2").execute()
+        server.kill()
+        server.start()
+        with server.server.connect() as client:
+            assert (client.get("test:a"), client.hgetall("test:b")) == ("1", {"c": "2"})
+        with redis.Redis.from_url(f"redis://127.0.0.1:{server.server.port}/0") as stranger:
+            with pytest.raises(redis.AuthenticationError):
+                stranger.ping()
+            with pytest.raises(redis.AuthenticationError):
+                stranger.auth("", "default")
+    finally:
+        server.kill()

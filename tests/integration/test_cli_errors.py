@@ -165,7 +165,7 @@ def test_a_wrong_password_is_exit_code_5_and_says_so(
     assert (ended.code, "wrong" in ended.stderr) == (5, False)
     told = sentence_of(ended, name)
     assert " refuses us: " in told
-    assert "Check the user in FSM_REDIS_URL" in told
+    assert "Check user and password in FSM_REDIS_URL" in told
 
 
 @pytest.mark.parametrize("name", WITH_STORE)

@@ -6,6 +6,7 @@ The journal lies in a folder of the host that every node has; a host's container
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import uuid
@@ -22,7 +23,11 @@ ROOT = Path(__file__).parent.parent.parent
 NODES = ("edge-1", "edge-2", "edge-3")
 PROCESSES = {f"process-{number}": f"edge-{number}" for number in (1, 2, 3)}
 FLOATING = ("float-1", "float-2")
-PARTS = ("beat-1", "beat-2", "supervisor-1", "supervisor-2", *NODES, "exporter")
+POOL = ("edge-2", "edge-3")
+PARTS = ("beat-1", "beat-2", "supervisor-1", "supervisor-2", *NODES, "exporter", "flower", "prometheus", "alertmanager")
+OWNER = "10001"  # the user that the parts run as
+IMAGE = "fsm-supervisor:test"
+IMAGES = ("python:3.11-slim-bookworm", "redis:7-bookworm", "prom/prometheus:latest", "prom/alertmanager:latest")
 PYTHON = ("python3", "-I", "-S", "/gateway/gateway.py")
 
 
@@ -39,7 +44,12 @@ def engine_missing() -> str:
         return "no container engine answers: `docker info` fails"
     if compose_command() is None:
         return "neither `docker compose` nor docker-compose is installed"
-    for image in ("python:3.11-slim-bookworm", "redis:7-bookworm"):
+    for image in (
+        "python:3.11-slim-bookworm",
+        "redis:7-bookworm",
+        "prom/prometheus:latest",
+        "prom/alertmanager:latest",
+    ):
         if not (_works("docker", "image", "inspect", image) or _works("docker", "pull", "--quiet", image)):
             return f"the image {image} is not here and cannot be pulled"
     return ""
@@ -77,6 +87,11 @@ class Stack:
         """Return the folder of the gateways and their journal."""
         return self.folder / "journal"
 
+    @property
+    def secrets(self) -> Path:
+        """Return the folder of certificates, passwords and keys."""
+        return self.folder / "secrets"
+
     def _additions(self) -> dict[str, Any]:
         """Return what the test adds to compose.yaml; JSON is YAML."""
         mounts = [
@@ -102,11 +117,10 @@ class Stack:
         assert not check or run.returncode == 0, f"{command}: {run.returncode}\n{run.stdout}\n{run.stderr}"
         return run.stdout
 
-    @staticmethod
-    def _environ() -> dict[str, str]:
-        import os
-
-        return {**os.environ, "FSM_VERSION": "test", "FSM_EXPORTER_PORT": "0"}
+    def _environ(self) -> dict[str, str]:
+        ports = dict.fromkeys(("FSM_EXPORTER_PORT", "FSM_FLOWER_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT"), "0")
+        versions = {"FSM_VERSION": "test", "PROMETHEUS_VERSION": "latest", "ALERTMANAGER_VERSION": "latest"}
+        return {**os.environ, **ports, **versions, "FSM_SECRETS": str(self.secrets)}
 
     def container(self, service: str) -> str:
         """Return the id of a service's container, running or not."""
@@ -120,17 +134,48 @@ class Stack:
         assert run.returncode == 0, f"docker {arguments}: {run.returncode}\n{run.stdout}\n{run.stderr}"
         return run.stdout.strip()
 
+    def build(self) -> None:
+        """Build the image, and make certificates, passwords and keys in it, as `make compose-up` does."""
+        self.compose("build", "supervisor-1")
+        self.secrets.mkdir()
+        script = ROOT / "compose" / "make-secrets"
+        mounts = ("-v", f"{self.secrets}:/secrets", "-v", f"{script}:/make-secrets:ro")
+        nodes = [f"{node}+" if node in POOL else node for node in NODES]
+        self.docker("run", "--rm", "--user", "0:0", *mounts, IMAGE, "/make-secrets", "/secrets", OWNER, *nodes)
+
     def up(self, *services: str) -> None:
-        """Start services (all but what a profile asks for) and what they depend on."""
-        self.compose("up", "-d", *services)
+        """Start services and what they depend on."""
+        self.compose("--profile", "monitoring", "up", "-d", *services)
 
     def down(self) -> None:
         """Leave no container, network or volume of this project behind."""
-        self.compose("--profile", "tools", "down", "-v", "--remove-orphans", "-t", "1", check=False)
+        self.compose(
+            "--profile", "monitoring", "--profile", "tools", "down", "-v", "--remove-orphans", "-t", "1", check=False
+        )
 
     def fsmctl(self, *arguments: str, check: bool = True) -> str:
         """Run fsmctl as an operator does, in a container of its own."""
         return self.compose("--profile", "tools", "run", "--rm", "-T", "fsmctl", *arguments, check=check, timeout=120)
+
+    def denied(self) -> list[dict[str, Any]]:
+        """Return what Redis has denied to its users since it was started."""
+        password = self._in_image("cat", "/secrets/acl/admin.password")
+        tls = [
+            "--tls",
+            "--cacert",
+            "/run/secrets/ca.pem",
+            "--cert",
+            "/run/secrets/cert.pem",
+            "--key",
+            "/run/secrets/key.pem",
+        ]
+        ask = ["redis-cli", *tls, "--user", "admin", "--no-auth-warning", "-a", password, "--json", "ACL", "LOG", "256"]
+        found: list[dict[str, Any]] = json.loads(self.docker("exec", self.container("redis"), *ask))
+        return found
+
+    def _in_image(self, *command: str) -> str:
+        """Return what a command prints that may read all secrets."""
+        return self.docker("run", "--rm", "--user", "0:0", "-v", f"{self.secrets}:/secrets:ro", IMAGE, *command)
 
     def log_of(self, service: str) -> str:
         """Return what a service has printed."""
@@ -222,6 +267,7 @@ def workers() -> Sequence[str]:
 def fleet() -> str:
     """Return the fleet file."""
     lines = ["[supervisor]", 'name = "stack"', 'observation_interval = "1s"', f"nodes = {json.dumps(NODES)}"]
+    lines.append(f"pool = {json.dumps(POOL)}")
     for worker, node in PROCESSES.items():
         command = json.dumps([*PYTHON, "run", "/journal", worker])
         lines += ["[[workers]]", f'id = "{worker}"', 'type = "process"', f'node = "{node}"']

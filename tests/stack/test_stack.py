@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from tests.faults import checker
 from tests.faults.conftest import KEPT
 from tests.faults.gateway import now
 from tests.stack.stack import PARTS, Stack, engine_missing
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(1800)]
 LASTS = 20.0  # seconds that a pause or a cut lasts: longer than a node may be silent (15 s)
@@ -31,8 +34,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
         made = Stack(tmp_path_factory.mktemp("stack"), say)
         try:
-            made.compose("build", "supervisor-1")
-            say("image built")
+            made.build()
+            say("image built, certificates, passwords and keys made")
             made.up(*PARTS)
             say("stack up")
             made.fsmctl("apply", "-f", "/fleet.toml")
@@ -76,3 +79,44 @@ def test_a_nodes_reboot_brings_its_workers_back(stack: Stack) -> None:
     stack.up("edge-1")
     stack.say(f"edge-1 removed and created again: all running after {stack.wait_all_up():.1f} s")
     assert checker.violations(stack.journal()) == []
+
+
+def test_every_part_is_healthy(stack: Stack) -> None:
+    """By its own health check, which is `fsmctl check` with the part's own rights."""
+    checked = [part for part in PARTS if part not in ("flower", "prometheus", "alertmanager")]
+
+    def health() -> dict[str, str]:
+        form = "{{.State.Health.Status}}"
+        found = {part: stack.docker("inspect", "--format", form, stack.container(part)) for part in checked}
+        return {part: told for part, told in found.items() if told != "healthy"}
+
+    wait_until(lambda: not health(), "all to be healthy", 120)
+    stages = json.loads(stack.fsmctl("check", "-o", "json"))
+    assert [stage["stage"] for stage in stages if not stage["ok"]] == []
+    stack.say(f"all healthy; fsmctl check: {', '.join(stage['stage'] for stage in stages)} are well")
+
+
+def test_redis_has_denied_nobody_what_is_needed(stack: Stack) -> None:
+    """What an executor tries once at its start, and then knows that others do for it, is not needed."""
+    tried = {("command", "script|load"), ("key", "fsm:nodes")}
+    told = sorted({(entry["username"], entry["reason"], entry["object"]) for entry in stack.denied()})
+    needed = [one for one in told if not (one[0].startswith("node-") and one[1:] in tried)]
+    stack.say(f"denied by Redis that was needed: {needed or 'nothing'}")
+    assert needed == []
+
+
+def test_prometheus_reads_the_exporter_with_its_password(stack: Stack) -> None:
+    port = stack.docker("port", stack.container("prometheus"), "9090/tcp").rpartition(":")[2]
+
+    def targets() -> dict[str, str]:
+        found = httpx.get(f"http://127.0.0.1:{port}/api/v1/targets").json()["data"]["activeTargets"]
+        return {target["labels"]["job"]: target["health"] for target in found}
+
+    wait_until(lambda: targets().get("supervisor") == "up", "Prometheus to scrape the exporter", 60)
+
+
+@pytest.mark.parametrize(("service", "port", "path"), [("exporter", "9464", "/metrics"), ("flower", "5555", "/tasks")])
+def test_strangers_read_nothing(stack: Stack, service: str, port: str, path: str) -> None:
+    own = stack.docker("port", stack.container(service), f"{port}/tcp").rpartition(":")[2]
+    found = httpx.get(f"https://127.0.0.1:{own}{path}", verify=False)
+    assert found.status_code == 401

@@ -25,7 +25,7 @@ def test_there_is_one_user_for_each_node_and_role_and_no_default_user() -> None:
     names = ["node-edge-1", "node-edge-2", "supervisor", "exporter", "flower", "fsmctl-read", "fsmctl-operate", "admin"]
     assert [user.name for user in made] == names
     lines = acl_file(made, {name: f"password of {name}" for name in names}).splitlines()
-    assert lines[0] == "user default reset off"
+    assert lines[0] == "user default reset off ~* &* +@all"
     for name, line in zip(names, lines[1:], strict=True):
         digest = hashlib.sha256(f"password of {name}".encode()).hexdigest()
         assert line.startswith(f"user {name} reset on #{digest} ")
