@@ -114,7 +114,7 @@ def of_sentinel() -> list[User]:
 def acl_file(made: Iterable[User], passwords: Mapping[str, str]) -> str:
     """Return the file: each user with the hash of its password. Nobody can be the default user.
 
-    It is off, and it may do anything: with its rights Redis reads its own log again (each MULTI, each script) when it starts.
+    It is off, and it may do anything: Redis has its rights when it reads its own log again (each MULTI, each script).
     """
     lines = ["user default reset off ~* &* +@all"]
     for user in made:
