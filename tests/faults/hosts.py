@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 TO_REDIS, FROM_REDIS = "OUTPUT", "INPUT"  # what is lost, as the node's own iptables call it
 
@@ -42,7 +42,6 @@ class Hosts:
     """A bridge on which Redis listens, and a namespace for each node."""
 
     nodes: Sequence[str]
-    _made: list[str] = field(default_factory=list)
 
     @property
     def _net(self) -> str:
@@ -66,9 +65,8 @@ class Hosts:
         _run("ip", "addr", "add", f"{self.address}/24", "dev", self._bridge)
         _run("ip", "link", "set", self._bridge, "up")
         for number, node in enumerate(self.nodes, 2):
-            space, outer = self._space(node), f"fsm{os.getpid()}v{number}"
+            space, outer = self._space(node), f"{self._bridge}v{number}"
             _run("ip", "netns", "add", space)
-            self._made.append(space)
             _run("ip", "link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", space)
             _run("ip", "link", "set", outer, "master", self._bridge, "up")
             for words in (f"addr add {self._net}.{number}/24 dev eth0", "link set eth0 up", "link set lo up"):
@@ -76,8 +74,10 @@ class Hosts:
 
     def destroy(self) -> None:
         """Leave nothing behind."""
-        for space in self._made:
-            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
+        for number, node in enumerate(self.nodes, 2):
+            # the link by name: connections that were cut keep a namespace alive for as long as they try
+            subprocess.run(["ip", "link", "del", f"{self._bridge}v{number}"], capture_output=True, check=False)
+            subprocess.run(["ip", "netns", "del", self._space(node)], capture_output=True, check=False)
         subprocess.run(["ip", "link", "del", self._bridge], capture_output=True, check=False)
 
     def inside(self, node: str) -> tuple[str, ...]:
