@@ -119,7 +119,7 @@ def command(
     OUTCOME is success, error, timeout, cancelled, lost or discarded; queued or running for one in progress; unknown for
     one whose end nobody told. `fsmctl get actions` lists each worker's current or last one alone.
     """
-    item = session.match(item_of(worker))[0] if worker else None
+    item = session.whole(item_of(worker)) if worker else None
 
     def wanted(event: Event) -> bool:
         told = event["event"].startswith("action.") and event["event"] != "action.discarded"

@@ -117,7 +117,7 @@ def command(
     """
     if follow and output == "yaml":
         raise UsageError("-o yaml is a whole document and cannot be followed: expected -o json, an object a line")
-    item = session.match(item_of(worker))[0] if worker else None
+    item = session.whole(item_of(worker)) if worker else None
     passes = wanted(item, kinds)
     read = streams(session, node)
     ends = read.ends()

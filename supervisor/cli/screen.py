@@ -36,10 +36,11 @@ _KEYS = "q {quits}  / filter  e explain  p pause  ? help"
 
 @dataclass(frozen=True)
 class Order:
-    """What the person wants done: leave, have a worker explained, paused or resumed."""
+    """What the person wants done: leave, have a worker of a supervisor explained, paused or resumed."""
 
     what: Literal["quit", "explain", "pause", "resume"]
     worker: str = ""
+    supervisor: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,10 @@ def _command(state: State, key: str, fleet: Fleet) -> tuple[State, Order | None]
         return state, None
     worker = workers[position(state, workers)]
     if key == "p":
-        order = Order("resume" if worker.is_paused else "pause", worker.id)
+        order = Order("resume" if worker.is_paused else "pause", worker.id, worker.supervisor)
         return replace(state, chosen=worker.id, asked=order), None
-    return replace(state, chosen=worker.id, notice=f"looking at {worker.id} …"), Order("explain", worker.id)
+    looking = replace(state, chosen=worker.id, notice=f"looking at {worker.id} …")
+    return looking, Order("explain", worker.id, worker.supervisor)
 
 
 def position(state: State, workers: Sequence[Worker]) -> int:

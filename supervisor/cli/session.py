@@ -12,7 +12,7 @@ import click
 
 from supervisor.cli.matching import not_found, pick
 from supervisor.connection import STORE_ERRORS, check_server, words_for
-from supervisor.errors import NotFound, StoreUnreachable
+from supervisor.errors import NotFound, StoreUnreachable, UsageError
 from supervisor.keys import CHILD_PREFIX
 from supervisor.logs import configure_later
 from supervisor.runtime import Runtime, make_runtime
@@ -59,27 +59,38 @@ class Session:
         return load_world(self.runtime, supervisor, index, self.runtime.store.now())
 
     def find(self, item: str) -> tuple[str, str]:
-        """Return (supervisor, place) of a worker id or `child/NAME`. Raises `NotFound` with a suggestion."""
-        known: list[str] = []
-        for name, index in self.indexes():
-            if item in index.places:
-                return name, index.places[item]
-            known += index.places
-        raise not_found("worker or child", item, known)
+        """Return (supervisor, place) of a worker id or `child/NAME`.
 
-    def match(self, text: str) -> tuple[str, str, str]:
-        """Return (id, supervisor, place) of a worker or `child/NAME` by its id, or by a beginning that it alone has.
-
-        For commands that only read; one that acts takes whole ids (`find`). Raises `NotFound`, and `UsageError` where
-        several begin so.
+        Raises `NotFound` with a suggestion, and `UsageError` naming the supervisors where several have it.
         """
-        known = {item: (name, place) for name, index in self.indexes() for item, place in index.places.items()}
+        indexes = dict(self.indexes())
+        found = [(name, index.places[item]) for name, index in indexes.items() if item in index.places]
+        if not found:
+            raise not_found("worker or child", item, [one for index in indexes.values() for one in index.places])
+        if len(found) > 1:
+            names = ", ".join(name for name, _ in found)
+            raise UsageError(f"{item} is in several supervisors: {names}; say which with `fsmctl --supervisor NAME …`")
+        return found[0]
+
+    def whole(self, text: str) -> str:
+        """Return the id of a worker or `child/NAME` by itself, or by a beginning that it alone has.
+
+        Raises `NotFound` with a suggestion, and `UsageError` where several begin so.
+        """
+        known = {item for _, index in self.indexes() for item in index.places}
         child = f"{CHILD_PREFIX}{text}"
         item = child if child in known and text not in known else text
         is_child = item.startswith(CHILD_PREFIX)
         among = [one for one in known if one.startswith(CHILD_PREFIX) == is_child]
-        item = item if item in known else pick("worker or child", item, among, known)
-        return (item, *known[item])
+        return item if item in known else pick("worker or child", item, among, known)
+
+    def match(self, text: str) -> tuple[str, str, str]:
+        """Return (id, supervisor, place) of a worker or `child/NAME`, by its id or the beginning of it.
+
+        For commands that only read; one that acts takes whole ids (`find`). Raises as `whole` and `find`.
+        """
+        item = self.whole(text)
+        return (item, *self.find(item))
 
 
 def operator() -> str:

@@ -31,15 +31,15 @@ Examples:
   fsmctl wait --for queue=edge-1          until it is empty
 """
 
-Rows = dict[tuple[str, str], dict[str, Any]]
+Rows = dict[tuple[str, str], list[dict[str, Any]]]
 
 
 def _rows(session: Session, kinds: Iterable[str]) -> Rows:
-    """Return what there is of some kinds, by kind and name."""
+    """Return what there is of some kinds, by kind and name; several supervisors may have one of a name."""
     found: Rows = {}
     for kind in kinds:
         for row in KINDS[_LISTS[kind]].load(session, True):
-            found[(kind, row[_NAMED_BY.get(kind, "name")])] = row
+            found.setdefault((kind, row[_NAMED_BY.get(kind, "name")]), []).append(row)
     return found
 
 
@@ -47,11 +47,11 @@ def _unmet(goals: Sequence[Goal], rows: Rows) -> list[tuple[Goal, str]]:
     """Return what is not as wanted, with what was seen instead. Raises `NotFound` for what there is not."""
     found = []
     for goal in _named(goals, rows):
-        row = rows.get((goal.kind, goal.name))
-        if row is None:
+        named = rows.get((goal.kind, goal.name))
+        if named is None:
             raise not_found(goal.kind, goal.name, sorted(name for kind, name in rows if kind == goal.kind))
-        if not goal.is_met(row):
-            found.append((goal, goal.seen(row)))
+        unmet = [row for row in named if not goal.is_met(row)]
+        found += [(goal, goal.seen(row) + (f" in {row['supervisor']}" if len(named) > 1 else "")) for row in unmet]
     return found
 
 
@@ -134,8 +134,9 @@ def command(
     """Wait until all targets are as wanted; exit code 6 when they are not in time.
 
     A target is worker/ID (or ID), child/NAME, circuit/SUPERVISOR, node/NAME or queue/NAME. Without one, circuit=STATE
-    is wanted of every circuit, and queue=NAME to be empty. A store that does not answer yet is waited for too. Progress
-    is told on stderr.
+    is wanted of every circuit, and queue=NAME to be empty. What several supervisors have by one name has to be so in
+    each; `fsmctl --supervisor NAME wait` asks of one alone. A store that does not answer yet is waited for too.
+    Progress is told on stderr.
     """
     if everyone and targets:
         raise click.UsageError("--all and targets exclude each other: expected one of them")

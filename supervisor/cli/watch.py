@@ -208,7 +208,8 @@ def _undisturbed() -> Iterator[None]:
 
 def carry_out(root: click.Command, options: Mapping[str, str | None], order: Order) -> str:
     """Do what a person wants with fsmctl's own commands, and return what they print."""
-    words = [part for name, value in options.items() if value for part in (f"--{name.replace('_', '-')}", value)]
+    used = {**options, "supervisor": order.supervisor or options["supervisor"]}
+    words = [part for name, value in used.items() if value for part in (f"--{name.replace('_', '-')}", value)]
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
         try:

@@ -116,4 +116,6 @@ def test_orders_are_carried_out_by_fsmctls_own_commands_and_what_they_say_is_sho
         )
         assert "paused" in answer(Order("explain", "flow-1"))
         assert answer(Order("resume", "flow-1")).startswith("worker/flow-1 is resumed")
+        elsewhere = answer(Order("pause", "flow-1", "plant-9"))
+        assert "no supervisor 'plant-9'" in elsewhere, "an order is for the supervisor of the row that was chosen"
         assert answer(Order("pause", "flow-7")).startswith("error: no worker or child 'flow-7'; did you mean ")

@@ -103,17 +103,17 @@ def test_letters_are_typed_into_a_filter_and_not_commands() -> None:
 
 def test_a_worker_is_paused_only_after_a_yes_and_resumed_when_it_is_paused() -> None:
     asked, orders = pressed("p")
-    assert (orders, asked.asked) == ([], Order("pause", "flow-1"))
+    assert (orders, asked.asked) == ([], Order("pause", "flow-1", "plant-1"))
     assert texts(asked)[-1] == "pause flow-1? y: yes, any other key: no"
-    assert pressed("p", "y")[1] == [Order("pause", "flow-1")]
+    assert pressed("p", "y")[1] == [Order("pause", "flow-1", "plant-1")]
     state, orders = pressed("p", "n")
     assert (orders, state.asked, state.notice) == ([], None, "nothing was done")
-    assert pressed("j", "p", "y")[1] == [Order("resume", "flow-2")]
+    assert pressed("j", "p", "y")[1] == [Order("resume", "flow-2", "plant-1")]
 
 
 def test_explain_quit_and_help() -> None:
-    assert pressed("e")[1] == [Order("explain", "flow-1")]
-    assert pressed("j", "enter")[1] == [Order("explain", "flow-2")]
+    assert pressed("e")[1] == [Order("explain", "flow-1", "plant-1")]
+    assert pressed("j", "enter")[1] == [Order("explain", "flow-2", "plant-1")]
     assert pressed("q")[1] == [Order("quit")]
     state, _ = pressed("?")
     assert state.page == HELP
