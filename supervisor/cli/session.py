@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import getpass
+import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
@@ -94,8 +95,12 @@ class Session:
 
 
 def operator() -> str:
-    """Return who runs this command, as events name them: user@host."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    """Return who runs this command, as events name them: user@host; a user without a name, as in containers: uid-N."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # OSError: from Python 3.13 on
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def item_of(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 
 import click
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from supervisor.cli import acts
 from supervisor.cli.acts import Act, act_options
+from supervisor.cli.session import operator
 from supervisor.errors import Refused
 
 
@@ -71,3 +73,10 @@ def test_on_a_terminal_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, answer
     else:
         acts.confirm("burn the house", yes=False)
     assert asked == [("This will burn the house. Go on?", True)]
+
+
+def test_a_user_without_a_name_acts_under_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
+    assert operator() == f"uid-3999999999@{socket.gethostname()}"
