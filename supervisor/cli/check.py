@@ -252,6 +252,8 @@ def command(
             results.append(result)
             if output == "table":
                 _print([result], output)
+    except BrokenPipeError:  # the reader of our output has left
+        raise
     except STORE_ERRORS as error:
         raise StoreUnreachable(words_for(error, session.settings.shown_url)) from None
     if output != "table":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from supervisor.cli.session import Session, item_of, with_session
-from supervisor.errors import NotFound, TimedOut
+from supervisor.errors import NotFound, SupervisorError, TimedOut
 from supervisor.keys import CHILD_PREFIX, POOL
 from supervisor.model import ChildObserved, CollectorDocument, Lease
 from supervisor.outputs import LOG, Output
@@ -53,11 +55,22 @@ def _is_ours(folder: Path) -> bool:
     return os.access(folder / LOG, os.R_OK)
 
 
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Tell as such what keeps the output in a folder from being read. Raises `SupervisorError`."""
+    try:
+        yield
+    except OSError as error:
+        raise SupervisorError(f"{error.filename or folder} cannot be read: {error.strerror or error}") from None
+
+
 def _local(session: Session, folder: Path, lines: int, go_on: bool) -> None:
     output = Output(folder)
-    output.open_last(lines)
+    with _told(folder):
+        output.open_last(lines)
     while True:
-        piece = output.read(_PIECE)
+        with _told(folder):
+            piece = output.read(_PIECE)
         if piece is not None:
             _show(Told(piece.text, piece.gap))
         elif go_on:

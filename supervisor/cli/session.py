@@ -118,6 +118,8 @@ def with_session(function: F) -> F:
         session = Session(options["data_dir"], options["supervisor"])
         try:
             return function(session, *args, **kwargs)
+        except BrokenPipeError:  # the reader of our output has left: Redis' own come as its client's errors
+            raise
         except STORE_ERRORS as error:
             raise StoreUnreachable(words_for(error, session.settings.shown_url)) from None
 

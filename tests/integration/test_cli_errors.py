@@ -20,8 +20,10 @@ from supervisor.cli import fsmctl, get, main
 from supervisor.cli.summaries import EXIT_CODES
 from supervisor.clock import SystemClock
 from supervisor.errors import BadDocument, NotFound, Refused, StoreUnreachable, SupervisorError, TimedOut, UsageError
+from supervisor.outputs import LOG
 from supervisor.runtime import make_runtime
 from supervisor.store import Store
+from supervisor.targets import folder_of
 from tests.conftest import OwnRedis, RedisServer, free_port
 from tests.factories import make_child
 from tests.integration.plant import Plant, settings, worker
@@ -288,3 +290,28 @@ def test_a_real_ctrl_c_and_a_reader_that_leaves_are_no_errors(
     shell = f"{SCRIPTS / 'fsmctl'} completion bash | true; echo ${{PIPESTATUS[0]}}"
     left = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=environ, check=True, timeout=30)
     assert (left.stdout, left.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize("arguments", [("events",), ("get", "workers"), ("check", "--stage", "store")])
+def test_a_reader_that_has_left_is_no_redis_that_is_away(
+    plant: Plant, redis_server: RedisServer, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    environ = {**os.environ, "FSM_REDIS_URL": redis_server.url, "FSM_NAMESPACE": "test", "FSM_DATA_DIR": str(tmp_path)}
+    plant.store.set_override("plant-1", "edge-1", "flow-1", "stopped", "test")
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as pipe:
+        command = [str(SCRIPTS / "fsmctl"), *arguments]
+        ended = subprocess.run(command, stdout=pipe, stderr=-1, text=True, env=environ, check=False, timeout=30)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_output_that_cannot_be_read_is_said_of_the_file(
+    plant: Plant, run: Run, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    plant.observe({"flow-1": plant.up(log="local")})
+    file = folder_of(tmp_path / "data", "plant-1", "edge-1", "flow-1") / LOG
+    file.mkdir(parents=True)
+    ended = run("logs", "flow-1", url=redis_server.url)
+    assert ended.code == 1
+    assert sentence_of(ended) == f"{file} cannot be read: Is a directory"
