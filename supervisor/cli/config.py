@@ -61,8 +61,8 @@ def _own(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     settings = Settings.from_env(data_dir=options["data_dir"])
     origins = Settings.origins(data_dir=options["data_dir"])
     if (entered := options["context"]) is not None:
-        origins["redis_url"] = f"context {entered.name}"
-        origins["namespace"] = f"context {entered.name}" if entered.namespace else origins["namespace"]
+        given = entered.settings().items()
+        origins |= {name: f"context {entered.name}" if is_given else "default" for name, is_given in given}
     for name, value in settings.shown().items():
         yield _row(None, name, value, origins[name])
 

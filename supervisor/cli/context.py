@@ -18,6 +18,7 @@ from supervisor.errors import NotFound, UsageError
 
 _PARTS = ("up", "collector", "exporter")  # run an installation: they follow a context only if it is named
 _OUTSIDE = ("context", "completion")  # need no installation
+_NAMESPACE = "fsm"  # of a context that names none, whatever namespace the environment has for another store
 _FILES = {
     "password_file": "FSM_REDIS_PASSWORD_FILE",
     "sentinel_password_file": "FSM_SENTINEL_PASSWORD_FILE",
@@ -63,7 +64,12 @@ class Installation:
         """Return it as the settings that every process reads, also those that it leaves empty. Raises `UsageError`."""
         named = {variable: getattr(self, name) for name, variable in _FILES.items()}
         files = {variable: str(_readable(folder / name)) if name else "" for variable, name in named.items()}
-        return {"FSM_REDIS_URL": self.url, **files, **({"FSM_NAMESPACE": self.namespace} if self.namespace else {})}
+        return {"FSM_REDIS_URL": self.url, "FSM_NAMESPACE": self.namespace or _NAMESPACE, **files}
+
+    def settings(self) -> dict[str, bool]:
+        """Return the names of all settings that it decides, each with whether it is given here or has its default."""
+        files = {name.removeprefix("FSM_").lower(): bool(getattr(self, key)) for key, name in _FILES.items()}
+        return {"redis_url": True, "namespace": bool(self.namespace), **files}
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def read_contexts(path: Path) -> Contexts:
         raise UsageError(f"{path}: contexts is {found!r}: expected tables [contexts.NAME]")
     installations = {name: _installation(path, name, entry) for name, entry in found.items()}
     current = told.get("current")
-    if current is not None and current not in installations:
+    if current is not None and (not isinstance(current, str) or current not in installations):
         raise UsageError(
             f"{path}: current is {current!r}: expected one of {', '.join(installations) or '(none there)'}"
         )
@@ -198,7 +204,7 @@ def _row(one: Installation, used: str | None) -> dict[str, Any]:
         "name": one.name,
         "used": one.name == used,
         "url": redacted(one.url),
-        "namespace": one.namespace or "fsm",
+        "namespace": one.namespace or _NAMESPACE,
         "supervisor": one.supervisor,
         "mark": "*" if one.name == used else "",
     }

@@ -704,6 +704,23 @@ def test_config_says_what_comes_from_a_context(redis_server: RedisServer, tmp_pa
     assert found["namespace"] == ("elsewhere", "context line")
 
 
+def test_a_context_decides_all_that_it_could_name_whatever_the_environment_has(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2\n")
+    file = tmp_path / "contexts.toml"
+    file.write_text('[contexts.line]\nurl = "redis://127.0.0.1:1/0"\npassword_file = "password"\n')
+    names = ("FSM_REDIS_URL", "FSM_SENTINEL_PASSWORD_FILE", "FSM_REDIS_CA", "FSM_REDIS_CERT", "FSM_REDIS_KEY")
+    elsewhere = {
+        "FSM_NAMESPACE": "other",
+        "FSM_REDIS_PASSWORD_FILE": str(tmp_path / "theirs"),
+        **dict.fromkeys(names, ""),
+    }
+    environ = {"FSM_CONTEXTS": str(file), "FSM_DATA_DIR": str(tmp_path), **elsewhere}
+    result = CliRunner(env=environ).invoke(fsmctl, ["--context", "line", "config", "-o", "json"])
+    found = {row["name"]: (row["value"], row["from"]) for row in json.loads(result.stdout)}
+    assert found["namespace"] == ("fsm", "default")
+    assert found["redis_password_file"] == (str(tmp_path / "password"), "context line")
+
+
 def test_config_shows_no_password_and_what_is_known_without_the_store(tmp_path: Path) -> None:
     environ = {"FSM_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0", "FSM_DATA_DIR": str(tmp_path)}
     result = CliRunner(env=environ).invoke(fsmctl, ["config"])

@@ -68,6 +68,7 @@ def test_a_context_is_what_redis_is_told(file: Path) -> None:
     nothing = dict.fromkeys(files, "")
     assert contexts.get("here").environment(file.parent) == {
         "FSM_REDIS_URL": "unix:///run/redis.sock",
+        "FSM_NAMESPACE": "fsm",
         **none,
         **nothing,
     }
@@ -92,6 +93,7 @@ def test_a_context_is_what_redis_is_told(file: Path) -> None:
             "sentinel_password_file, tls_ca, tls_cert, tls_key",
         ),
         ("current = 'b'\ncontexts.a.url = 'redis://x'", "current is 'b': expected one of a"),
+        ("current = ['a']\ncontexts.a.url = 'redis://x'", "current is ['a']: expected one of a"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_place(tmp_path: Path, text: str, told: str) -> None:
