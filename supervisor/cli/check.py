@@ -152,11 +152,13 @@ class Checkup:
         """Have a no-op run on each node, at once, and see what becomes of them."""
         publish = _publisher(self._session)
         wanted, messages = dict[tuple[str, str], str](), list[Message]()
+        ours = set[tuple[str, str]]()  # another check's no-op is watched, and left to that check
         for supervisor, world in self._worlds.items():
             for node in self._nodes(world):
                 message, told = claim_check(self._runtime.store, supervisor, node, self._timeout)
                 if message is not None:
                     messages.append(message)
+                    ours.add((supervisor, node))
                 elif told in ("full", "hold_off"):
                     yield Finding(node, False, f"nothing is claimed now: {_WHY[told]}")
                     continue
@@ -169,7 +171,7 @@ class Checkup:
         for (supervisor, node), lease in ended.items():
             busy, slots = _load(self._worlds[supervisor], node)
             yield action_of(node, lease, self._timeout, busy, slots)
-            if lease is not None and lease.in_progress:
+            if lease is not None and lease.in_progress and (supervisor, node) in ours:
                 where = (supervisor, node, f"{CHECK_PREFIX}{node}")
                 self._runtime.leases.cancel(*where, lease.token, "the check did not wait longer")
 

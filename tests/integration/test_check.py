@@ -12,9 +12,9 @@ import redis
 from click.testing import CliRunner, Result
 
 from supervisor import execute
-from supervisor.cli import fsmctl
+from supervisor.cli import check, fsmctl
 from supervisor.clock import SystemClock
-from supervisor.dispatch import claim_check
+from supervisor.dispatch import Message, claim_check
 from supervisor.errors import NotFound, StoreUnreachable, Unhealthy
 from supervisor.keys import SUPERVISOR, nodes, schema, supervisors
 from supervisor.runtime import make_runtime
@@ -173,6 +173,21 @@ def test_a_node_is_checked_with_the_rights_of_a_node(real: Plant, run: Run, redi
         assert "no permissions" in str(run("check", "--quick", FSM_REDIS_URL=address).exception)
     finally:
         real.client.execute_command("ACL", "DELUSER", "node")
+
+
+@pytest.mark.parametrize("whose", ["another check's", "its own"])
+def test_a_check_that_gives_up_takes_back_its_own_no_op_alone(
+    real: Plant, run: Run, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    sent: list[Message] = []
+    monkeypatch.setattr(check, "_publisher", lambda _: sent.extend)
+    if whose == "another check's":
+        claim_check(real.store, NAME, NODE, 30.0)
+    result = run("check", "--stage", "action", "--timeout", "100ms")
+    assert isinstance(result.exception, Unhealthy)
+    lease = real.lease(ITEM)
+    assert lease is not None
+    assert (len(sent), lease.stage.value) == ((0, "queued") if whose == "another check's" else (1, "free"))
 
 
 def test_a_store_without_a_fleet_is_well_as_a_store(run: Run, redis_server: RedisServer) -> None:
