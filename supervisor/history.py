@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from math import isfinite
 from typing import Any
 
 Event = Mapping[str, Any]
@@ -52,14 +53,31 @@ class Run:
 
 
 def runs_of(events: Iterable[Event]) -> list[Run]:
-    """Return the actions that events, oldest first, tell of; the one that was heard of last at the end."""
+    """Return the actions that events, oldest first, tell of; the one that was heard of last at the end.
+
+    An event that lacks what every such event says is skipped: a node can write what it likes into its own stream.
+    """
     runs: dict[str, Run] = {}
     for event in events:
         tell = _TELLS.get(event["event"])
-        if tell is not None:
+        if tell is not None and _is_whole(event):
             run = runs.setdefault(event["action_id"], _run(event))
             tell(run, event)
     return sorted(runs.values(), key=lambda run: run.last_told)
+
+
+def _is_whole(event: Event) -> bool:
+    fields = (*_ALWAYS, *_BESIDES[event["event"]])
+    return all(field in event for field in fields) and all(
+        _is_number(event[field]) for field in fields if field in _NUMBERS
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _run(event: Event) -> Run:
@@ -82,6 +100,13 @@ def _ended(run: Run, event: Event) -> None:
         run.took = float(event["duration"])
 
 
+_ALWAYS = ("worker_id", "action", "action_id", "token")
+_BESIDES = {
+    "action.claimed": ("reason",),
+    "action.begun": ("executor", "queue_wait"),
+    "action.ended": ("outcome", "detail", "duration"),
+}
+_NUMBERS = ("queue_wait", "duration")
 _TELLS = {"action.claimed": _claimed, "action.begun": _begun, "action.ended": _ended}
 
 

@@ -724,7 +724,8 @@ class Store:
         """Yield the decisions kept of a worker at a place, the newest first, as (stream id, frame)."""
         key, last = self.keys(supervisor).history(place), "+"
         while found := self.client.xrevrange(key, max=last, min="-", count=_HISTORY_PAGE):
-            yield from ((entry, fields["frame"]) for entry, fields in found if fields["worker_id"] == worker_id)
+            mine = ((entry, fields) for entry, fields in found if fields.get("worker_id") == worker_id)
+            yield from ((entry, fields.get("frame", "")) for entry, fields in mine)
             last = f"({found[-1][0]}"
 
     def _heartbeat(self, text: str | None, kind: type[D], key: str) -> D | None:

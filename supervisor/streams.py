@@ -65,7 +65,7 @@ class Streams:
         self, stream: Stream, most: int, wanted: Callable[[Event], bool], since: float, until: str
     ) -> list[Event]:
         found: list[Event] = []
-        newest, least = until, str(int(since * 1000))
+        newest, least = until, str(max(0, int(since * 1000)))
         while len(found) < most:
             page = self.store.client.xrevrange(self.key(stream), max=newest, min=least, count=_PAGE)
             events = [_event(stream, entry_id, fields) for entry_id, fields in page]

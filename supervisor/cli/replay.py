@@ -12,12 +12,12 @@ from supervisor.admission import SkipReason
 from supervisor.cli.duration import DurationType
 from supervisor.cli.output import document_option, print_data, table
 from supervisor.cli.session import Session, item_of, with_session
-from supervisor.errors import Refused
+from supervisor.errors import BadDocument, Refused
 from supervisor.frames import Frame, Mark, Outcome, decide_again, is_same, mark_of, subject_of
 from supervisor.keys import CHILD_PREFIX
 from supervisor.plan import Subject
 from supervisor.rules import Declared
-from supervisor.store import decode
+from supervisor.store import decode, event_order
 from workers.duration import Duration, ago
 from workers.registry import UnknownWorkerType
 
@@ -44,7 +44,8 @@ def replayed(session: Session, item: str, supervisor: str, place: str, since: fl
     settings = dict(session.indexes())[supervisor].settings
     rules = (*(Declared(rule) for rule in settings.rules), *runtime.rules)
     decisions: list[dict[str, Any]] = []
-    for frame, subject, error in _history(session, item, supervisor, place, now - since):
+    history, unreadable = _history(session, item, supervisor, place, now - since)
+    for frame, subject, error in history:
         failed = Outcome(skip=SkipReason.DERIVE_FAILED.value, reason=error)
         again = failed if subject is None else decide_again(frame, subject, settings, rules)
         decisions.append(_decision(frame, again, now))
@@ -53,17 +54,26 @@ def replayed(session: Session, item: str, supervisor: str, place: str, since: fl
         "supervisor": supervisor,
         "since_seconds": round(float(since), 1),
         "recorded": len(decisions),
+        "unreadable": unreadable,
         "differ": sum(not one["same"] for one in decisions),
         "decisions": decisions,
     }
 
 
-def _history(session: Session, item: str, supervisor: str, place: str, oldest: float) -> list[_Kept]:
-    """Return what was recorded since then, oldest first; what several processes that tick kept of one change once."""
+def _history(session: Session, item: str, supervisor: str, place: str, oldest: float) -> tuple[list[_Kept], int]:
+    """Return what was recorded since then, oldest first, and how many records cannot be read at all.
+
+    What several processes that tick kept of one change is returned once.
+    """
     key = session.runtime.store.keys(supervisor).history(place)
     kept: list[_Kept] = []
+    unreadable = 0
     for entry, text in session.runtime.store.history(supervisor, place, item):
-        frame = decode(text, Frame, f"{key} {entry}")
+        try:
+            frame = decode(text, Frame, f"{key} {entry}")
+        except BadDocument:  # of another version, or written by the node
+            unreadable += event_order(entry)[0] / 1000 >= oldest
+            continue
         if frame.at < oldest:
             break
         kept.append(_kept(session, frame))
@@ -76,7 +86,7 @@ def _history(session: Session, item: str, supervisor: str, place: str, oldest: f
         if mark is None or mark != before:
             once.append(one)
         before = mark
-    return once
+    return once, unreadable
 
 
 def _kept(session: Session, frame: Frame) -> _Kept:
@@ -157,7 +167,7 @@ def command(session: Session, worker: str, since: Duration, every: bool, output:
     each place. Settings and rules are those of now. Limits that workers share (queues, budgets, ramp, half open) are
     taken as they were.
 
-    Exit code 0: all would be decided again; 1: not all.
+    Exit code 0: all would be decided again; 1: not all, or not all can be read.
     """
     item, supervisor, place = session.match(item_of(worker))
     if item.startswith(CHILD_PREFIX):
@@ -169,4 +179,6 @@ def command(session: Session, worker: str, since: Duration, every: bool, output:
         if told := lines(document, every):
             click.echo("\n".join(told))
         click.echo(_summary(document), err=True)
-    sys.exit(int(document["differ"] > 0))
+    if unreadable := document["unreadable"]:
+        click.echo(f"{unreadable} of its records cannot be read by this version, and are left out", err=True)
+    sys.exit(int(document["differ"] > 0 or unreadable > 0))

@@ -79,6 +79,18 @@ def test_events_of_before_since_are_left_out(plant: Plant, run: Run) -> None:
     wait_until(lambda: names(run("events", "--since", "500ms", "-o", "json")) == [], "them to be too old")
 
 
+def test_since_may_go_back_to_before_all_time(plant: Plant, run: Run) -> None:
+    assert len(names(run("events", "--since", "1000000h", "-o", "json"))) == 5
+
+
+def test_what_a_node_writes_into_its_own_stream_costs_no_action(plant: Plant, run: Run) -> None:
+    plant.client.xadd(plant.keys.events(NODE), {"event": "action.begun", "executor": "me"})
+    ended = {"event": "action.ended", "action_id": "a2", "worker_id": "flow-2", "duration": "soon"}
+    plant.client.xadd(plant.keys.events(NODE), ended)
+    listed = json.loads(run("actions", "-o", "json").stdout)
+    assert [(row["id"], row["outcome"]) for row in listed] == [("a1", "success"), ("a2", "running")]
+
+
 def test_an_event_is_a_line_with_its_age_and_what_it_says(plant: Plant, run: Run) -> None:
     ended, begun = run("events", "-n", "2").stdout.splitlines()
     assert ended.startswith("     0s  action.ended       flow-1               start success duration=0.0")

@@ -111,6 +111,21 @@ def test_one_change_that_two_processes_kept_is_shown_once(lived: Plant, replay: 
     assert json.loads(replay("flow-1", "-o", "json").stdout)["recorded"] == 1
 
 
+@pytest.mark.parametrize("fields", [{"frame": "no JSON"}, {"frame": '{"schema": 99}'}, {}])
+def test_a_record_that_cannot_be_read_is_counted_and_costs_no_other(
+    lived: Plant, replay: Replay, fields: dict[str, str]
+) -> None:
+    lived.client.xadd(lived.keys.history(NODE), {"worker_id": "flow-1", **fields})
+    lived.client.xadd(lived.keys.history(NODE), {"frame": "nobody's"})
+    result = replay("flow-1")
+    assert (result.exit_code, result.stderr.splitlines()[1:]) == (
+        1,
+        ["1 of its records cannot be read by this version, and are left out"],
+    )
+    document = json.loads(replay("flow-1", "-o", "json").stdout)
+    assert (document["recorded"], document["unreadable"], document["differ"]) == (2, 1, 0)
+
+
 def test_only_what_is_recent_enough_is_replayed(lived: Plant, replay: Replay) -> None:
     result = replay("flow-1", "--since", "1ms")
     assert (result.exit_code, result.stdout) == (0, "")

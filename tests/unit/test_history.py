@@ -48,6 +48,16 @@ def test_what_was_cancelled_in_the_queue_did_not_run() -> None:
     assert (run.outcome, run.took, run.last_told) == ("lost", None, 40.0)
 
 
+@pytest.mark.parametrize("event", [CLAIMED, BEGUN, ENDED])
+def test_an_event_that_lacks_something_or_says_nonsense_costs_no_other(event: dict[str, Any]) -> None:
+    good = told("action.claimed", 11.0, "a2", reason="nothing runs")
+    added = ("event", "time", "supervisor", "place")  # by who reads the stream
+    broken = [{key: value for key, value in event.items() if key != lost} for lost in event if lost not in added]
+    broken += [{**event, key: "nan"} for key in ("queue_wait", "duration") if key in event]
+    broken += [{**event, key: "soon"} for key in ("queue_wait", "duration") if key in event]
+    assert [run.action_id for run in runs_of([*broken, good])] == ["a2"]
+
+
 @pytest.mark.parametrize(
     ("events", "in_progress", "expected"),
     [
