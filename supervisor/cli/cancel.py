@@ -11,10 +11,9 @@ from supervisor.model import Lease
 from supervisor.store import decode
 from workers.duration import ago
 
-_LEAST = 6  # characters that tell one action from others
 _EPILOG = """\b
 Examples:
-  fsmctl cancel 3f2a9c4e                an action, by the beginning of its id
+  fsmctl cancel 3f2a9c4e-77a0-4dd5-9b21-0c1f5e2a8d6e    an action, by its id
   fsmctl cancel line-1-temperature      whatever is in progress for a worker
   fsmctl cancel child/broker            a restart of a child
   fsmctl cancel line-1-pressure --force frees a worker whose action is stuck
@@ -66,16 +65,14 @@ def _find(session: Session, text: str) -> tuple[str, str, str]:
 
 
 def _by_action(session: Session, text: str) -> tuple[str, str, str] | None:
-    """Return supervisor, place and id of the worker or child whose action in progress has an id that begins so."""
+    """Return supervisor, place and id of the worker or child whose action in progress has this id."""
     store = session.runtime.store
-    if len(text) < _LEAST:
-        return None
     for supervisor, index in session.indexes():
         keys = store.keys(supervisor)
         items = list(index.places.items())
         texts = store.scripts.read([keys.lease(place, item) for item, place in items]) if items else []
         for (item, place), stored in zip(items, texts, strict=True):
             lease = decode(stored, Lease, keys.lease(place, item)) if stored else None
-            if lease is not None and lease.in_progress and lease.action_id.startswith(text):
+            if lease is not None and lease.in_progress and lease.action_id == text:
                 return supervisor, place, item
     return None

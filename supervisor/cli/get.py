@@ -64,7 +64,7 @@ class Wanted:
 def _watch(session: Session, wanted: Wanted) -> None:
     """Show the list for as long as somebody looks: drawn anew on a terminal, else each row again that has news."""
     redraw = sys.stdout.isatty() and not is_dumb_terminal()
-    before: dict[str, Row] = {}
+    before: list[Row] = []
     first = True
     while True:
         found = wanted.load(session)
@@ -73,7 +73,7 @@ def _watch(session: Session, wanted: Wanted) -> None:
             wanted.show(found)
         else:
             _append(wanted, changed(found, before, wanted.kind.names[0]), first)
-            before = {row[wanted.kind.names[0]]: row for row in found}
+            before = found
         first = False
         session.runtime.clock.sleep(_EVERY)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from supervisor.cli.rows import rounded
@@ -90,7 +90,8 @@ def queues_of(worlds: Iterable[tuple[str, World]], known_nodes: Iterable[str]) -
     found = {SUPERVISOR: _queue(None)}
     for place in (POOL, *sorted(known_nodes)):
         found[queue_of(place)] = _queue(place)
-    for _, world in worlds:
+    loaded = [world for _, world in worlds]
+    for world in loaded:
         for place in world.index.places_used:
             found.setdefault(queue_of(place), _queue(place))
         for name, (node, _) in world.nodes.items():
@@ -99,8 +100,15 @@ def queues_of(worlds: Iterable[tuple[str, World]], known_nodes: Iterable[str]) -
         for _, place, lease in leases_of(world):
             if lease.stage is Stage.QUEUED:
                 found[queue_of(place)]["claimed"].append(world.now - lease.claimed_at)
-    found[queue_of(POOL)]["slots"] = sum(queue["slots"] or 0 for queue in found.values())
+    taking = [found[queue] for queue in map(queue_of, _taking_floating(loaded)) if queue in found]
+    found[queue_of(POOL)]["slots"] = sum(queue["slots"] or 0 for queue in taking)
     return found
+
+
+def _taking_floating(worlds: Sequence[World]) -> set[str]:
+    """Return the nodes that are in a supervisor's pool, and drained by none."""
+    pooled = {name for world in worlds for name in world.nodes if world.index.settings.in_pool(name)}
+    return pooled.difference(*(world.drained for world in worlds))
 
 
 def _queue(place: str | None) -> dict[str, Any]:

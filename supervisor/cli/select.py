@@ -125,9 +125,15 @@ def _comparable(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else msgspec.json.encode(value)
 
 
-def changed(rows: Iterable[Row], before: Mapping[str, Row], name: str) -> list[Row]:
+def by_identity(rows: Iterable[Row], name: str) -> dict[tuple[Any, str], Row]:
+    """Return the rows by what tells them apart: supervisor, if they have one, and name, whose key is `name`."""
+    return {(row.get("supervisor"), row[name]): row for row in rows}
+
+
+def changed(rows: Iterable[Row], before: Iterable[Row], name: str) -> list[Row]:
     """Return the rows that are new or say something new beside how old they are; `name` is the key of their names."""
-    return [row for row in rows if _news(row) != _news(before.get(row[name]))]
+    seen = by_identity(before, name)
+    return [row for key, row in by_identity(rows, name).items() if _news(row) != _news(seen.get(key))]
 
 
 def _news(row: Row | None) -> Row | None:

@@ -59,7 +59,7 @@ EXIT_CODES: dict[str, tuple[int, ...]] = {
     "drain": (4, 5, 6, 7),
     "delete": (4, 5, 6, 7),
     "config": (5,),
-    "circuit": (4, 5),
+    "circuit": (4, 5, 7),
     "check": (3, 4, 5),
     "wait": (4, 5, 6),
     "logs": (4, 5, 6),

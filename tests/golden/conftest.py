@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 import supervisor.runtime
 from supervisor.cli import main
+from supervisor.cli.summaries import EXIT_CODES
 from supervisor.store import Store
 from tests.conftest import RedisServer
 from tests.golden.plant import NOW, GoldenPlant, make_golden_plant
@@ -82,6 +83,9 @@ def run(plant: GoldenPlant, redis_server: RedisServer, tmp_path: Path, monkeypat
         result = CliRunner(env=environ).invoke(Program(), list(arguments), **options)  # type: ignore[arg-type]  # input alone
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
+        name = next((word for word in arguments if word in EXIT_CODES), "")
+        told = (0, 1, 2, 130, *EXIT_CODES.get(name, ()))
+        assert result.exit_code in told, f"fsmctl {name} ends with {result.exit_code}, which its page does not tell"
         return Ran(clean(result.stdout), clean(result.stderr), result.exit_code)
 
     return call

@@ -301,11 +301,10 @@ def acting(plant: Plant) -> Grant:
     return Grant(NAME, NODE, "flow-2", lease.action, lease.action_id, lease.token)
 
 
-def test_an_action_is_cancelled_by_the_beginning_of_its_id_and_that_is_an_act_of_who_did_it(
-    plant: Plant, run: Run
-) -> None:
+def test_an_action_is_cancelled_by_its_whole_id_and_that_is_an_act_of_who_did_it(plant: Plant, run: Run) -> None:
     grant = acting(plant)
-    result = run("cancel", grant.action_id[:8], "--reason", "wrong wiring")
+    assert isinstance(run("cancel", grant.action_id[:8]).exception, NotFound)
+    result = run("cancel", grant.action_id, "--reason", "wrong wiring")
     assert result.stderr == "start of flow-2, queued for 0s, is cancelled\n"
     act, end = plant.events()[-2:]
     assert act == {
@@ -318,7 +317,7 @@ def test_an_action_is_cancelled_by_the_beginning_of_its_id_and_that_is_an_act_of
         "reason": "wrong wiring",
     }
     assert (end["event"], end["detail"]) == ("action.ended", f"cancelled by {ME}: wrong wiring")
-    result = run("cancel", grant.action_id[:8])
+    result = run("cancel", grant.action_id)
     assert isinstance(result.exception, NotFound)
     assert "nor is it the id of an action in progress" in str(result.exception)
 
@@ -697,7 +696,7 @@ def test_config_says_what_counts_and_where_it_came_from(
 def test_config_says_what_comes_from_a_context(redis_server: RedisServer, tmp_path: Path) -> None:
     file = tmp_path / "contexts.toml"
     file.write_text(f'[contexts.line]\nurl = "{redis_server.url}"\nnamespace = "elsewhere"\n')
-    environ = {"FSM_CONTEXTS": str(file), "FSM_DATA_DIR": str(tmp_path)}
+    environ = {"FSM_CONTEXTS": str(file), "FSM_DATA_DIR": str(tmp_path), "FSM_REDIS_URL": "", "FSM_NAMESPACE": ""}
     result = CliRunner(env=environ).invoke(fsmctl, ["--context", "line", "config", "-o", "json"])
     found = {row["name"]: (row["value"], row["from"]) for row in json.loads(result.stdout)}
     assert found["redis_url"] == (redis_server.url, "context line")

@@ -87,8 +87,15 @@ def test_rows_are_named_whole_or_by_their_beginning() -> None:
 
 def test_a_row_that_only_grew_older_is_no_news() -> None:
     older = {**A, "state_age": "6s", "observed_age_seconds": 2.0}
-    before = {"a": A, "b": B}
-    assert changed([older, {**B, "state": "failed"}, C], before, "id") == [{**B, "state": "failed"}, C]
+    assert changed([older, {**B, "state": "failed"}, C], [A, B], "id") == [{**B, "state": "failed"}, C]
+
+
+def test_rows_of_one_name_in_several_supervisors_are_told_apart() -> None:
+    one, other = ({"name": "broker", "supervisor": name, "verdict": "ok"} for name in ("plant-1", "plant-2"))
+    assert changed([one, other], [], "name") == [one, other]
+    assert changed([one, other], [one, other], "name") == []
+    failed = {**one, "verdict": "failed"}
+    assert changed([failed, other], [one, other], "name") == [failed]
 
 
 def test_a_table_is_whole_unless_there_is_too_little_room() -> None:
