@@ -35,6 +35,13 @@ def burning(*arguments: str) -> Result:
     return CliRunner().invoke(burn, list(arguments))
 
 
+def test_a_user_without_a_name_acts_under_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
+    assert operator() == f"uid-3999999999@{socket.gethostname()}"
+
+
 def test_a_dry_run_says_what_would_change_and_does_not_begin() -> None:
     result = burning("--dry-run", "--yes")
     assert (result.exit_code, result.stdout) == (0, "would burn the house\n")
@@ -73,10 +80,3 @@ def test_on_a_terminal_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, answer
     else:
         acts.confirm("burn the house", yes=False)
     assert asked == [("This will burn the house. Go on?", True)]
-
-
-def test_a_user_without_a_name_acts_under_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
-    assert operator() == f"uid-3999999999@{socket.gethostname()}"
