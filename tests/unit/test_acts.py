@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import socket
 
 import click
@@ -12,7 +11,6 @@ from click.testing import CliRunner, Result
 
 from supervisor.cli import acts
 from supervisor.cli.acts import Act, act_options
-from supervisor.cli.session import operator
 from supervisor.errors import Refused
 
 
@@ -33,13 +31,6 @@ def burn(act: Act) -> None:
 
 def burning(*arguments: str) -> Result:
     return CliRunner().invoke(burn, list(arguments))
-
-
-def test_a_user_without_a_name_acts_under_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
-    assert operator() == f"uid-3999999999@{socket.gethostname()}"
 
 
 def test_a_dry_run_says_what_would_change_and_does_not_begin() -> None:
