@@ -280,7 +280,7 @@ def test_an_unknown_scope_gets_a_suggestion(plant: Plant, run: Run, verb: str, w
 
 def test_a_wish_and_a_forced_circuit_are_told_with_who_and_why(plant: Plant, run: Run) -> None:
     run("set", "flow-1", "stopped", "-y", "--reason", "no raw material")
-    assert last_event(plant, NODE) == {
+    assert last_event(plant) == {
         "event": "operator.set",
         "worker_id": "flow-1",
         "desired": "stopped",
@@ -331,7 +331,7 @@ def test_a_worker_is_restarted_by_the_next_tick_once(plant: Plant, run: Run) -> 
     run("set", "flow-2", "stopped", "-y")
     result = run("restart", "worker/flow-1", "--yes", "--reason", "leaks memory")
     assert result.stderr == "worker/flow-1 is to be restarted by the next tick that may; see `fsmctl events`\n"
-    assert last_event(plant, NODE) == {
+    assert last_event(plant) == {
         "event": "operator.restart",
         "worker_id": "flow-1",
         "by": ME,
