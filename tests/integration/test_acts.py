@@ -119,6 +119,7 @@ def refusal(result: Result) -> str:
 
 ACTS = {
     "set": ("set", "flow-1", "stopped"),
+    "set to what the file says, stopped": ("set", "flow-4", "default"),
     "pause": ("pause", "flow-1"),
     "pause a node": ("pause", "node/edge-1"),
     "pause all": ("pause", "all"),
@@ -135,16 +136,29 @@ ACTS = {
     "delete a node": ("delete", "node/edge-9"),
     "delete a worker": ("delete", "worker/flow-3"),
 }
-ASKING = ("set", "pause all", "cancel by force", "circuit open", "restart", "drain", "delete a node", "delete a worker")
+ASKING = (
+    "set",
+    "set to what the file says, stopped",
+    "pause all",
+    "cancel by force",
+    "circuit open",
+    "restart",
+    "drain",
+    "delete a node",
+    "delete a worker",
+)
 
 
 @pytest.fixture
 def busy(plant: Plant) -> Plant:
-    """Return the plant with flow-2's start queued, flow-3 that left the file, and edge-9 that is in no fleet."""
-    plant.apply_fleet(
-        grouped("flow-1"), worker("flow-2"), worker("flow-3"), children=[make_child()], groups={"line": 1}
-    )
-    plant.apply_fleet(grouped("flow-1"), worker("flow-2"), children=[make_child()], groups={"line": 1})
+    """Return the plant with flow-2's start queued, flow-3 that left the file, and edge-9 that is in no fleet.
+
+    The file wants flow-4 stopped, an operator wants it running.
+    """
+    kept = (grouped("flow-1"), worker("flow-2"), worker("flow-4", "stopped"))
+    plant.apply_fleet(*kept, worker("flow-3"), children=[make_child()], groups={"line": 1})
+    plant.apply_fleet(*kept, children=[make_child()], groups={"line": 1})
+    plant.store.set_override(NAME, NODE, "flow-4", "running", ME)
     plant.store.know_node("edge-9")
     settle(plant)
     assert ("flow-2", "start") in ticked(plant)
@@ -290,6 +304,12 @@ def test_a_wish_and_a_forced_circuit_are_told_with_who_and_why(plant: Plant, run
     run("circuit", "open", "plant-1", "-y", "--reason", "upgrade")
     told = last_event(plant)
     assert (told["event"], told["forced"], told["by"], told["reason"]) == ("operator.circuit", "open", ME, "upgrade")
+
+
+def test_a_wish_is_lifted_without_a_yes_where_the_file_says_running(plant: Plant, run: Run) -> None:
+    run("set", "flow-1", "stopped", "-y")
+    assert run("set", "flow-1", "default").stderr == "worker/flow-1 desired is default\n"
+    assert plant.client.exists(plant.keys.override(NODE, "flow-1")) == 0
 
 
 def acting(plant: Plant) -> Grant:
