@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from actions.model import Outcome
 from supervisor import tick
-from supervisor.cli import fsmctl
+from supervisor.cli import acts, fsmctl
 from supervisor.clock import SystemClock
 from supervisor.dispatch import Circuit
 from supervisor.errors import NotFound, Refused, StoreUnreachable, TimedOut
@@ -613,6 +613,35 @@ def apply_workers(run: Run, file: Path, **workers: str) -> str:
     result = run("apply", "-f", str(file), "--yes")
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def test_what_was_confirmed_is_applied_though_the_file_changes_meanwhile(
+    plant: Plant, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(FILE.format(workers=ENTRY.format("flow-1", "300")))
+
+    def confirm(what: str, yes: bool) -> None:
+        assert (what, yes) == ("remove child/broker, worker/flow-2", False)
+        file.write_text(FILE.format(workers=ENTRY.format("flow-9", "300")))
+
+    monkeypatch.setattr(acts, "confirm", confirm)
+    assert run("apply", "-f", str(file)).stdout == "changed    flow-1\nremoved    child/broker, flow-2\n"
+
+
+def test_a_file_that_stops_a_worker_needs_a_yes(plant: Plant, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    entries = [ENTRY.format(name, "300") for name in ("flow-1", "flow-2")]
+    file.write_text(FILE.format(workers=", ".join(entries)))
+    run("apply", "-f", str(file), "--yes")
+    stopped = entries[0].replace('group = "line"', 'group = "line", desired = "stopped"')
+    file.write_text(FILE.format(workers=", ".join([stopped, entries[1]])))
+    before = plant.dump()
+    assert refusal(run("apply", "-f", str(file))).startswith("to stop worker/flow-1 needs a yes")
+    assert plant.dump() == before
+    assert run("apply", "-f", str(file), "--yes").stdout == "changed    flow-1\nunchanged  flow-2\n"
+    file.write_text(FILE.format(workers=", ".join(entries)))
+    assert run("apply", "-f", str(file)).stdout == "changed    flow-1\nunchanged  flow-2\n"
 
 
 def config_of(plant: Plant, name: str) -> str:
