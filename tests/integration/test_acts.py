@@ -327,7 +327,7 @@ def test_an_action_is_cancelled_by_the_beginning_of_its_id_and_that_is_an_act_of
     grant = acting(plant)
     result = run("cancel", grant.action_id[:8], "--reason", "wrong wiring")
     assert result.stderr == "start of flow-2, queued for 0s, is cancelled\n"
-    act, end = plant.events()[-2:]
+    act, end = last_event(plant), last_event(plant, NODE)
     assert act == {
         "event": "operator.cancel",
         "worker_id": "flow-2",
@@ -454,7 +454,7 @@ def test_observe_waits_for_a_look_that_began_after_it_was_asked_for(plant: Plant
     result = run("observe", "flow-1", "-o", "json", "--reason", "to be sure")
     thread.join()
     assert (result.exit_code, json.loads(result.stdout)["pid"]) == (0, 77)
-    assert last_event(plant, NODE) == {
+    assert last_event(plant) == {
         "event": "operator.observe",
         "worker_id": "flow-1",
         "by": ME,
@@ -627,6 +627,29 @@ def test_what_was_confirmed_is_applied_though_the_file_changes_meanwhile(
 
     monkeypatch.setattr(acts, "confirm", confirm)
     assert run("apply", "-f", str(file)).stdout == "changed    flow-1\nremoved    child/broker, flow-2\n"
+
+
+def test_an_apply_that_changes_only_settings_is_told_and_one_that_changes_nothing_is_not(
+    plant: Plant, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "fleet.toml"
+    apply_workers(run, file, flow_1="300", flow_2="300")
+    before = plant.events(SUPERVISOR)
+    (tmp_path / "copy.toml").write_text(file.read_text())
+    run("apply", "-f", str(tmp_path / "copy.toml"))
+    assert plant.events(SUPERVISOR) == before
+    file.write_text(file.read_text().replace("max_in_action = 1", "max_in_action = 2"))
+    run("apply", "-f", str(file), "--reason", "more hands")
+    told = {"event": "operator.apply", "settings": "changed", "by": ME, "reason": "more hands"}
+    assert plant.events(SUPERVISOR) == [*before, told]
+
+
+def test_a_new_supervisor_is_told_though_it_has_nothing_yet(plant: Plant, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text('supervisor = { name = "plant-2" }')
+    run("apply", "-f", str(file))
+    (told,) = plant.client.xrange(plant.store.keys("plant-2").events(SUPERVISOR))
+    assert told[1] == {"event": "operator.apply", "settings": "new", "by": ME}
 
 
 def test_a_file_that_stops_a_worker_needs_a_yes(plant: Plant, run: Run, tmp_path: Path) -> None:
