@@ -9,7 +9,7 @@ import msgspec
 
 from supervisor.fleet import Fleet
 from supervisor.keys import CHILD_PREFIX
-from supervisor.logs import redact
+from supervisor.logs import is_kept_back, redact
 from supervisor.model import ChildSpec, SupervisorSettings
 from supervisor.store import Applied
 from workers.model import Desired
@@ -113,13 +113,13 @@ def _plain(document: SupervisorSettings | Desired | ChildSpec) -> dict[str, Any]
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], inside: str = "") -> list[Change]:
-    """Return the keys, in order, whose values differ; tables are gone into."""
+    """Return the keys, in order, whose values differ; tables are gone into, but those of secrets."""
     found: list[Change] = []
     for key in [*old, *(key for key in new if key not in old)]:
         before, after = old.get(key), new.get(key)
         if before == after:
             continue
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
+        if isinstance(before, Mapping) and isinstance(after, Mapping) and not is_kept_back(key):
             found += _changes(before, after, f"{inside}{key}.")
         else:
             found.append(Change(inside + key, redact({key: before})[key], redact({key: after})[key]))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import msgspec
 
 from actions.model import Outcome
-from supervisor.keys import Keys
+from supervisor.keys import SUPERVISOR, Keys
 from supervisor.model import LEASE_TTL, QUEUED_TTL, Lease
 from supervisor.scripts import Scripts
 
@@ -125,7 +125,8 @@ class Leases:
         Return "cancelled" when it is freed (it was queued, or `force`), "asked" when its executor will end it, or
         "nothing".
         """
-        where = self._places(supervisor, place, worker_id)
+        own = Keys(self.namespace, supervisor).events(SUPERVISOR)
+        where = [*self._places(supervisor, place, worker_id), own]
         return str(self.scripts.run("cancel", where, [token, reason, int(force), by, why]))
 
     def reap(

@@ -27,6 +27,11 @@ _IS_KEPT_BACK = re.compile(_KEPT_BACK, re.IGNORECASE)
 _NAMED_SECRET = re.compile(rf"({_KEPT_BACK})(['\"]?\s*[=:]\s*)(?:'[^']*'|\"[^\"]*\"|[^\s'\"&,;}}]+)", re.IGNORECASE)
 
 
+def is_kept_back(key: str) -> bool:
+    """Tell whether what is called so is a secret, with all that is in it."""
+    return _IS_KEPT_BACK.fullmatch(key) is not None
+
+
 def redact(value: Any) -> Any:
     """Return a value without the passwords of URLs and without what is called a password or secret in a text."""
     if isinstance(value, str):
@@ -34,7 +39,7 @@ def redact(value: Any) -> Any:
     if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, Mapping):
-        return {key: "***" if _IS_KEPT_BACK.fullmatch(str(key)) else redact(one) for key, one in value.items()}
+        return {key: "***" if is_kept_back(str(key)) else redact(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [redact(one) for one in value]
     return _redact_text(str(value))

@@ -47,7 +47,7 @@ def ask_to_look(store: Store, supervisor: str, place: str, item: str, by: str, r
     pipe = store.client.pipeline(transaction=True)
     pipe.rpush(keys.asks(place), item)
     pipe.ltrim(keys.asks(place), -key_names.ASKS_CAP, -1)
-    pipe.xadd(keys.events(place), told, maxlen=key_names.EVENTS_CAP, approximate=True)
+    pipe.xadd(keys.events(SUPERVISOR), told, maxlen=key_names.EVENTS_CAP, approximate=True)
     pipe.execute()
 
 

@@ -371,7 +371,7 @@ class Store:
                 self._relabel(pipe, fleet, before[fleet.settings.name])
             applied = {fleet.settings.name: self._write_fleet(pipe, fleet, places, now) for fleet in fleets}
             if author is not None:
-                self._tell_apply(pipe, applied, author)
+                self._tell_apply(pipe, fleets, before, applied, author)
             return applied
 
         if dry_run:
@@ -379,12 +379,23 @@ class Store:
                 return write(pipe)  # what it has queued is dropped
         return self._wish([self.keys(name) for name in names], write)
 
-    def _tell_apply(self, pipe: Any, applied: Mapping[str, Applied], author: Author) -> None:
-        """Queue an event for each supervisor of which something but its settings changes."""
-        for name, found in applied.items():
-            numbers = {word: str(len(items)) for word, items in vars(found).items() if items and word != "unchanged"}
-            if numbers:
-                told = by_whom({"event": "operator.apply", **numbers}, author.by, author.reason)
+    def _tell_apply(
+        self,
+        pipe: Any,
+        fleets: Sequence[Fleet],
+        before: Mapping[str, Index | None],
+        applied: Mapping[str, Applied],
+        author: Author,
+    ) -> None:
+        """Queue an event for each supervisor of which something changes."""
+        for fleet in fleets:
+            name = fleet.settings.name
+            found = vars(applied[name]).items()
+            said = {word: str(len(items)) for word, items in found if items and word != "unchanged"}
+            if news := _news_of_settings(before[name], fleet.settings):
+                said["settings"] = news
+            if said:
+                told = by_whom({"event": "operator.apply", **said}, author.by, author.reason)
                 pipe.xadd(self.keys(name).events(SUPERVISOR), told, maxlen=key_names.EVENTS_CAP, approximate=True)
 
     def _relabel(self, pipe: Any, fleet: Fleet, before: Index | None) -> None:
@@ -775,6 +786,14 @@ class Store:
 def _told(fields: Mapping[str, str]) -> dict[str, str]:
     """Return what an event tells but for what readers add to it: a node could write that as well."""
     return {name: value for name, value in fields.items() if name not in {"id", "time", "supervisor"}}
+
+
+def _news_of_settings(before: Index | None, after: SupervisorSettings) -> str:
+    """Return "new" or "changed"; "" where only the file's place differs, or nothing."""
+    if before is None:
+        return "new"
+    noted = msgspec.structs.replace(before.settings, source=after.source, applied_at=after.applied_at)
+    return "" if noted == after else "changed"
 
 
 def by_whom(told: Mapping[str, str], by: str, reason: str = "", lasts: float = 0.0) -> dict[str, str]:

@@ -10,7 +10,6 @@ from supervisor.history import Event, Run, is_of, runs_of
 
 _CIRCUIT = {"circuit.opened": "open", "circuit.half_opened": "half_open", "circuit.closed": "closed"}
 _BEFORE = {"open": "closed", "half_open": "open", "closed": "open"}  # what a circuit was, when its change is the first
-_FORCED = {"open": "open", "closed": "closed"}
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)  # seconds
 
 
@@ -45,20 +44,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What is drawn: rows and marks from `start` to `end`, epoch seconds by Redis' clock."""
+    """What is drawn: rows and marks from `start` to `end`, seen at `now`; epoch seconds by Redis' clock."""
 
     title: str
     start: float
     end: float
+    now: float
     rows: tuple[Row, ...]
     marks: tuple[Mark, ...] = field(default=())
 
 
 @dataclass(frozen=True)
 class Now:
-    """How things are at the end: they tell of what no event in the window does.
+    """How things are at `at`, at the end or later: they tell of what no event does.
 
-    `phases`: those of the worker's type, by state. `state_since` and `circuit` are of now.
+    `phases`: those of the worker's type, by state. `circuit` is what the checks say; `forced` what an operator says
+    instead, "" for nothing.
     """
 
     worker: str
@@ -66,22 +67,28 @@ class Now:
     state_since: float
     phases: Mapping[str, str]
     circuit: str
+    at: float
+    forced: str = ""
 
 
 def make_timeline(title: str, events: Sequence[Event], now: Now, start: float, end: float) -> Timeline:
-    """Put events, oldest first, of a worker, of its children and of its circuit on one axis."""
+    """Put events, oldest first, of a worker, of its children and of its circuit on one axis.
+
+    Events after `end` are not drawn, but tell what was until then.
+    """
     mine = [event for event in events if is_of(event, now.worker)]
-    begins = max(start, min((event["time"] for event in mine), default=start) if _is_new(mine, now) else start)
+    first = mine[0]["time"] if mine and _is_new(mine, now) else start
+    begins = first if start < first <= end else start
     others = sorted({event["worker_id"] for event in events if event.get("worker_id", "").startswith("child/")})
     rows = [
-        Row("state", tuple(_states(mine, now, begins, end))),
-        Row("action", tuple(_actions(mine, end))),
-        *(Row(child, tuple(_actions([one for one in events if is_of(one, child)], end))) for child in others),
-        Row("circuit", tuple(_circuit(events, now.circuit, begins, end))),
+        Row("state", tuple(_states(mine, now, begins))),
+        Row("action", tuple(_actions(mine, now.at))),
+        *(Row(child, tuple(_actions([one for one in events if is_of(one, child)], now.at))) for child in others),
+        Row("circuit", tuple(_circuit(events, now, begins))),
     ]
     rows = [replace(row, spans=tuple(_clipped(row.spans, begins, end))) for row in rows]
     marks = tuple(mark for mark in _marks(events, now.worker) if begins <= mark.at <= end)
-    return Timeline(title, begins, end, tuple(row for row in rows if row.spans or "/" not in row.label), marks)
+    return Timeline(title, begins, end, now.at, tuple(row for row in rows if row.spans or "/" not in row.label), marks)
 
 
 def _is_new(mine: Sequence[Event], now: Now) -> bool:
@@ -90,7 +97,7 @@ def _is_new(mine: Sequence[Event], now: Now) -> bool:
     return first is not None and now.phases.get(first.get("from", "")) == "stopped" and first is mine[0]
 
 
-def _states(mine: Sequence[Event], now: Now, start: float, end: float) -> Iterator[Span]:
+def _states(mine: Sequence[Event], now: Now, start: float) -> Iterator[Span]:
     moves = [event for event in mine if event["event"] == "worker.transition"]
     changes = [(event["time"], event["to"], event.get("reason", "")) for event in moves]
     if not changes:
@@ -98,7 +105,7 @@ def _states(mine: Sequence[Event], now: Now, start: float, end: float) -> Iterat
     elif changes[0][0] > start:
         changes.insert(0, (start, moves[0].get("from", "unknown"), ""))
     for number, (since, state, reason) in enumerate(changes):
-        until = changes[number + 1][0] if number + 1 < len(changes) else end
+        until = changes[number + 1][0] if number + 1 < len(changes) else now.at
         yield Span(state, now.phases.get(state, "unknown"), since, until, reason)
 
 
@@ -114,24 +121,25 @@ def _detail(run: Run) -> str:
     return "; ".join(part for part in (run.detail, run.reason) if part)
 
 
-def _circuit(events: Iterable[Event], state: str, start: float, end: float) -> Iterator[Span]:
-    changes = [change for event in events if (change := _change(event)) is not None]
-    if not changes:
-        changes = [(start, state, "")]
-    elif changes[0][0] > start:
-        changes.insert(0, (start, _BEFORE[changes[0][1]], ""))
+def _circuit(events: Sequence[Event], now: Now, start: float) -> Iterator[Span]:
+    """Yield what the circuit was: what an operator forced it to, else what the checks made of it."""
+    told = [event for event in events if event["event"] in _CIRCUIT or event["event"] == "operator.circuit"]
+    of_checks = [event for event in told if event["event"] in _CIRCUIT]
+    checks = _BEFORE[_CIRCUIT[of_checks[0]["event"]]] if of_checks else now.circuit
+    forced = now.forced if len(told) == len(of_checks) else ""
+    changes = [(min([start, *(event["time"] for event in told)]), forced or checks, "")]
+    for event in told:
+        if event["event"] in _CIRCUIT:
+            checks, reason = _CIRCUIT[event["event"]], str(event.get("error") or event.get("reason") or "")
+        else:
+            forced = event.get("forced", "")
+            reason = f"{'forced' if forced else 'reset'} by {event['by']}: {event.get('reason', '')}"
+        if (forced or checks) != changes[-1][1]:
+            changes.append((event["time"], forced or checks, reason))
     for number, (since, name, reason) in enumerate(changes):
-        until = changes[number + 1][0] if number + 1 < len(changes) else end
-        yield Span(name, name, since, until, reason)
-
-
-def _change(event: Event) -> tuple[float, str, str] | None:
-    """Return when the circuit became what, and why, if the event tells of such."""
-    if event["event"] in _CIRCUIT:
-        return event["time"], _CIRCUIT[event["event"]], str(event.get("error") or event.get("reason") or "")
-    if event["event"] == "operator.circuit" and event.get("forced") in _FORCED:
-        return event["time"], event["forced"], f"forced by {event['by']}: {event.get('reason', '')}"
-    return None
+        until = changes[number + 1][0] if number + 1 < len(changes) else now.at
+        if until > since:
+            yield Span(name, name, since, until, reason)
 
 
 def _marks(events: Iterable[Event], worker: str) -> Iterator[Mark]:

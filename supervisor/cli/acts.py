@@ -119,7 +119,7 @@ def seconds_until(text: str, now: float) -> float:
 def end_options(function: F) -> F:
     """Give a command --for and --until, as one argument `lasts`: a function of the present time (epoch).
 
-    It returns the seconds; 0 when neither was given.
+    It returns the seconds; 0 when neither was given. A --for of no time is a `UsageError`: 0 would mean without an end.
     """
 
     @click.option("--for", "duration", type=DurationType(), help="Ends by itself after that time, as 30m.")
@@ -128,6 +128,8 @@ def end_options(function: F) -> F:
     def command(*args: Any, duration: Duration | None, end: str | None, **kwargs: Any) -> Any:
         if duration is not None and end is not None:
             raise click.UsageError("--for and --until say the same thing: give one of them")
+        if duration is not None and duration <= 0:
+            raise click.UsageError("--for is 0: expected a longer time, as 30m; without --for there is no end")
 
         def lasts(now: float) -> float:
             return seconds_until(end, now) if end is not None else float(duration or 0.0)

@@ -8,15 +8,15 @@ from pathlib import Path
 import click
 
 from supervisor.cli.acts import Act, act_options
-from supervisor.cli.diff import differences, fleet_option, lines, show
+from supervisor.cli.diff import differences, fleet_option, fleets_of, lines, show
 from supervisor.cli.output import document_option, print_data
 from supervisor.cli.session import Session, with_session
-from supervisor.diff import Difference, whose
-from supervisor.fleet import read_fleets
+from supervisor.diff import Changed, Difference, whose
+from supervisor.fleet import Fleet
 from supervisor.runtime import Runtime
 from supervisor.store import Applied, Author
 
-_SHOWN = 5  # removed ids that the question names
+_SHOWN = 5  # ids that the question names
 _EPILOG = """\b
 Examples:
   fsmctl apply -f compose/demo/fleet.toml --dry-run
@@ -25,13 +25,11 @@ Examples:
 """
 
 
-def apply_file(runtime: Runtime, path: Path, author: Author | None = None) -> Applied:
-    """Check a fleet file and write it. Raises `FleetError` or `Refused`, and then nothing has changed.
+def apply_fleets(runtime: Runtime, fleets: Sequence[Fleet], author: Author) -> Applied:
+    """Write the fleets of one file. Raises `Refused`, and then nothing has changed.
 
-    A file without a list of nodes may name those that have ever reported here. What changed is told by id, as
-    SUPERVISOR/ID where the file has several supervisors.
+    What changed is told by id, as SUPERVISOR/ID where the file has several supervisors.
     """
-    fleets = read_fleets(path, runtime.workers, runtime.store.known_nodes())
     whole = Applied()
     for name, applied in runtime.store.apply_fleets(fleets, author).items():
         for word, items in vars(applied).items():
@@ -39,11 +37,21 @@ def apply_file(runtime: Runtime, path: Path, author: Author | None = None) -> Ap
     return whole
 
 
-def _destruction(found: Sequence[Difference]) -> str:
-    """Return what the apply would destroy, as an act says it; "" for nothing."""
+def destruction(found: Sequence[Difference]) -> str:
+    """Return what the apply would remove or stop, as an act says it; "" for nothing."""
     removed = [whose(item) for one in found for item, _ in one.removed]
-    more = f" and {len(removed) - _SHOWN} more" if len(removed) > _SHOWN else ""
-    return f"remove {', '.join(removed[:_SHOWN])}{more}" if removed else ""
+    stopped = [whose(changed.id) for one in found for changed in (*one.changed, *one.moving) if _stops(changed)]
+    return " and ".join(f"{verb} {_some(items)}" for verb, items in (("remove", removed), ("stop", stopped)) if items)
+
+
+def _stops(changed: Changed) -> bool:
+    """Tell whether the file takes back that a worker is to run."""
+    return any(change.key == "state" and change.new == "stopped" for change in changed.changes)
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return f"{', '.join(items[:_SHOWN])}{more}"
 
 
 @click.command("apply", epilog=_EPILOG)
@@ -57,18 +65,19 @@ def command(session: Session, path: Path, act: Act, output: str) -> None:
     A changed configuration is taken up by a reconfigure action; a worker that left the file is stopped, then forgotten;
     one that has another node is stopped, then moves there. A bad file is refused whole and changes nothing.
 
-    A file that removes workers or children needs a yes: on a terminal what would change is shown and asked for,
-    elsewhere it is refused without --yes. --dry-run shows what `fsmctl diff` shows.
+    A file that removes workers or children, or wants stopped what was to run, needs a yes: on a terminal what would
+    change is shown and asked for, elsewhere it is refused without --yes. --dry-run shows what `fsmctl diff` shows.
     """
-    found = differences(session.runtime, path)
+    fleets = fleets_of(session.runtime, path)  # once: what is confirmed is what is applied
+    found = differences(session.runtime, fleets)
     if act.dry_run:
         show(found, output)
         return
-    if what := _destruction(found):
+    if what := destruction(found):
         if not act.yes:
             click.echo("\n".join(lines(found)), err=True)
         act.begins(what, asks=True)
-    applied = apply_file(session.runtime, path, Author(act.by, act.reason))
+    applied = apply_fleets(session.runtime, fleets, Author(act.by, act.reason))
     if output != "text":
         print_data(output, vars(applied))
         return

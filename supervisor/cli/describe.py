@@ -14,7 +14,6 @@ from supervisor.cli.kinds import asked, complete
 from supervisor.cli.leaserows import until
 from supervisor.cli.output import document_option, print_data
 from supervisor.cli.session import Session, with_session
-from supervisor.logs import redact
 from workers.duration import ago
 
 _EPILOG = """\b
@@ -68,7 +67,7 @@ def _worker(one: Document) -> Lines:
     yield "Depends on", ", ".join(one["depends_on"]) or "nothing"
     yield from _actions(one)
     yield "Transitions", [_transition(one, told) for told in reversed(one["last_transitions"])]
-    yield "Configuration", _aligned(_flat(redact(one["config"] or {})))
+    yield "Configuration", _aligned(_flat(one["config"] or {}))
 
 
 def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

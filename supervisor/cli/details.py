@@ -1,4 +1,7 @@
-"""Everything that is stored of one worker, child, node, circuit, incident or action, as data. The keys are stable."""
+"""Everything that is stored of one worker, child, node, circuit, incident or action, as data. The keys are stable.
+
+Secrets are kept back here, so that no form of output shows them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from supervisor.cli.session import Session
 from supervisor.errors import NotFound
 from supervisor.history import Run, is_of, runs_of
 from supervisor.keys import CHILD_PREFIX
+from supervisor.logs import redact
 from supervisor.streams import Event, Streams
 from supervisor.view import World
 
@@ -73,7 +77,7 @@ def worker(session: Session, name: str) -> Document:
         "now": world.now,
         "generation": subject.generation,
         "identity": _plain(snapshot.identity) if snapshot else None,
-        "config": snapshot.desired.config if snapshot else None,
+        "config": redact(snapshot.desired.config) if snapshot else None,
         "config_id": snapshot.desired.config_id if snapshot else None,
         "depends_on": list(snapshot.desired.depends_on) if snapshot else [],
         "control": _plain(snapshot.control) if snapshot else None,
@@ -103,7 +107,7 @@ def child(session: Session, name: str) -> Document:
         **rows.public(row),
         "now": world.now,
         "generation": world.index.generations.get(item, 0),
-        "specification": _plain(found.spec) if found else None,
+        "specification": redact(_plain(found.spec)) if found else None,
         "dependents": dependents,
         "observed": _plain(found.observed) if found else None,
         "lease": _plain(found.lease) if found else None,

@@ -16,7 +16,7 @@ from supervisor.cli.output import document_option, print_data
 from supervisor.cli.session import Session, with_session
 from supervisor.diff import Change, Changed, Difference, Stored, difference, whose
 from supervisor.errors import BadDocument
-from supervisor.fleet import read_fleets
+from supervisor.fleet import Fleet, read_fleets
 from supervisor.keys import CHILD_PREFIX
 from supervisor.model import ChildSpec
 from supervisor.runtime import Runtime
@@ -35,9 +35,16 @@ fleet_option = click.option(
 )
 
 
-def differences(runtime: Runtime, path: Path) -> list[Difference]:
-    """Return what an apply would change, by supervisor. Raises `FleetError` or `Refused`, as the apply would."""
-    fleets = read_fleets(path, runtime.workers, runtime.store.known_nodes())
+def fleets_of(runtime: Runtime, path: Path) -> tuple[Fleet, ...]:
+    """Read and check a fleet file. One without a list of nodes may name those that have ever reported here.
+
+    Raises `FleetError`.
+    """
+    return read_fleets(path, runtime.workers, runtime.store.known_nodes())
+
+
+def differences(runtime: Runtime, fleets: Sequence[Fleet]) -> list[Difference]:
+    """Return what an apply of a file's fleets would change, by supervisor. Raises `Refused`, as the apply would."""
     stored = {fleet.settings.name: stored_layers(runtime.store, fleet.settings.name) for fleet in fleets}
     applied = runtime.store.apply_fleets(fleets, dry_run=True)
     return [difference(fleet, applied[fleet.settings.name], stored[fleet.settings.name]) for fleet in fleets]
@@ -145,6 +152,6 @@ def command(session: Session, path: Path, output: str) -> None:
 
     Exit code 0: there is no difference; 1: there is. A bad file is refused with 2, an impossible change with 7.
     """
-    found = differences(session.runtime, path)
+    found = differences(session.runtime, fleets_of(session.runtime, path))
     show(found, output)
     sys.exit(int(any(one.differs for one in found)))

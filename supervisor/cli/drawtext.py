@@ -45,19 +45,24 @@ def column(at: float, timeline: Timeline, room: int) -> int:
 
 
 def _axis(timeline: Timeline, room: int) -> list[str]:
-    """Return the ages, and the ticks under them; "now" at the right end."""
+    """Return the ages, and the ticks under them; at the right end "now", or the age of the end."""
     labels, ticks = [" "] * room, ["-"] * room
-    span = timeline.end - timeline.start
-    _, step = ticks_of(0.0, span, _TICKS)
-    at = step
-    while at <= span:
-        where = column(timeline.end - at, timeline, room)
-        ticks[where] = "|"
-        _write(labels, where, f"-{ago(at).removesuffix('00s').removesuffix('00m')}")
-        at += step
+    youngest, oldest = round(timeline.now - timeline.end, 3), round(timeline.now - timeline.start, 3)
+    age, step = ticks_of(youngest, oldest, _TICKS)
+    ends = _age(youngest) if youngest else "now"
     ticks[-1] = "|"
-    _write(labels, room - 3, "now")
+    labels[room - len(ends) :] = ends
+    age += step if age == youngest else 0.0
+    while age <= oldest:
+        where = column(timeline.now - age, timeline, room)
+        ticks[where] = "|"
+        _write(labels, where, _age(age))
+        age += step
     return [f"{'':<{_LABEL}}{''.join(labels)}".rstrip(), f"{'':<{_LABEL}}{''.join(ticks)}"]
+
+
+def _age(seconds: float) -> str:
+    return f"-{ago(seconds).removesuffix('00s').removesuffix('00m')}"
 
 
 def _write(cells: list[str], at: int, text: str) -> None:
@@ -134,7 +139,7 @@ def _told(timeline: Timeline, width: int) -> list[str]:
         spans = [span for span in row.spans if span.start > timeline.start or _is_act(span)]
         told += [(span.start, f"{prefix}{span.name}", _words(span)) for span in spans]
     shown = sorted(told, key=lambda one: one[0])[-_LISTED:]
-    lines = [f"{ago(timeline.end - at):>7}  {name:<22} {words}".rstrip() for at, name, words in shown]
+    lines = [f"{ago(timeline.now - at):>7}  {name:<22} {words}".rstrip() for at, name, words in shown]
     return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
 
 

@@ -146,7 +146,7 @@ def lines(document: dict[str, Any], every: bool) -> list[str]:
 def _summary(document: dict[str, Any]) -> str:
     since = ago(document["since_seconds"])
     if not document["recorded"]:
-        return f"worker/{document['worker']}: nothing was recorded in the last {since}, so nothing changed for it"
+        return f"worker/{document['worker']}: nothing was recorded in the last {since}"
     number = document["recorded"]
     differ = document["differ"]
     same = "all would be made again" if not differ else f"{differ} would be made otherwise now"
@@ -164,8 +164,8 @@ def command(session: Session, worker: str, since: Duration, every: bool, output:
     """Run what was seen of a worker through the FSM code as it is now, and show where it would decide otherwise.
 
     Ticks keep what they decided and on what, whenever something has changed for a worker: about 5,000 decisions for
-    each place. Settings and rules are those of now. Limits that workers share (queues, budgets, ramp, half open) are
-    taken as they were.
+    each place. One that takes more than 8,192 characters, as with a very long configuration, is not kept. Settings and
+    rules are those of now. Limits that workers share (queues, budgets, ramp, half open) are taken as they were.
 
     Exit code 0: all would be decided again; 1: not all, or not all can be read.
     """

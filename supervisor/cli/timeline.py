@@ -42,18 +42,19 @@ def read_timeline(session: Session, item: str, supervisor: str, since: float, un
         of_all = name.startswith(("circuit.", "store.")) or name == "operator.circuit"
         return of_all or is_of(event, item) or event.get("worker_id") in children
 
-    end = world.now - until
     read = Streams.all_of(session.runtime.store, {supervisor: world.index.places_used})
-    events = [event for event in read.newest(_MOST, wanted, world.now - since) if event["time"] <= end]
+    events = read.newest(_MOST, wanted, world.now - since)
     now = Now(
         worker=item,
         state=snapshot.status.state,
         state_since=snapshot.status.since,
         phases={state: phase.value for state, phase in subject.phases.items()},
-        circuit=world.breaker.effective,
+        circuit=world.breaker.state,
+        at=world.now,
+        forced=world.breaker.forced.state if world.breaker.forced is not None else "",
     )
     title = f"{item}, {snapshot.identity.type} on {subject.place} of {supervisor}"
-    return make_timeline(title, events, now, world.now - since, end)
+    return make_timeline(title, events, now, world.now - since, world.now - until)
 
 
 @click.command("timeline", epilog=_EPILOG)

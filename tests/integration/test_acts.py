@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from actions.model import Outcome
 from supervisor import tick
-from supervisor.cli import fsmctl
+from supervisor.cli import acts, fsmctl
 from supervisor.clock import SystemClock
 from supervisor.dispatch import Circuit
 from supervisor.errors import NotFound, Refused, StoreUnreachable, TimedOut
@@ -119,6 +119,7 @@ def refusal(result: Result) -> str:
 
 ACTS = {
     "set": ("set", "flow-1", "stopped"),
+    "set to what the file says, stopped": ("set", "flow-4", "default"),
     "pause": ("pause", "flow-1"),
     "pause a node": ("pause", "node/edge-1"),
     "pause all": ("pause", "all"),
@@ -135,16 +136,29 @@ ACTS = {
     "delete a node": ("delete", "node/edge-9"),
     "delete a worker": ("delete", "worker/flow-3"),
 }
-ASKING = ("set", "pause all", "cancel by force", "circuit open", "restart", "drain", "delete a node", "delete a worker")
+ASKING = (
+    "set",
+    "set to what the file says, stopped",
+    "pause all",
+    "cancel by force",
+    "circuit open",
+    "restart",
+    "drain",
+    "delete a node",
+    "delete a worker",
+)
 
 
 @pytest.fixture
 def busy(plant: Plant) -> Plant:
-    """Return the plant with flow-2's start queued, flow-3 that left the file, and edge-9 that is in no fleet."""
-    plant.apply_fleet(
-        grouped("flow-1"), worker("flow-2"), worker("flow-3"), children=[make_child()], groups={"line": 1}
-    )
-    plant.apply_fleet(grouped("flow-1"), worker("flow-2"), children=[make_child()], groups={"line": 1})
+    """Return the plant with flow-2's start queued, flow-3 that left the file, and edge-9 that is in no fleet.
+
+    The file wants flow-4 stopped, an operator wants it running.
+    """
+    kept = (grouped("flow-1"), worker("flow-2"), worker("flow-4", "stopped"))
+    plant.apply_fleet(*kept, worker("flow-3"), children=[make_child()], groups={"line": 1})
+    plant.apply_fleet(*kept, children=[make_child()], groups={"line": 1})
+    plant.store.set_override(NAME, NODE, "flow-4", "running", ME)
     plant.store.know_node("edge-9")
     settle(plant)
     assert ("flow-2", "start") in ticked(plant)
@@ -292,6 +306,12 @@ def test_a_wish_and_a_forced_circuit_are_told_with_who_and_why(plant: Plant, run
     assert (told["event"], told["forced"], told["by"], told["reason"]) == ("operator.circuit", "open", ME, "upgrade")
 
 
+def test_a_wish_is_lifted_without_a_yes_where_the_file_says_running(plant: Plant, run: Run) -> None:
+    run("set", "flow-1", "stopped", "-y")
+    assert run("set", "flow-1", "default").stderr == "worker/flow-1 desired is default\n"
+    assert plant.client.exists(plant.keys.override(NODE, "flow-1")) == 0
+
+
 def acting(plant: Plant) -> Grant:
     """Let flow-2's start be queued, and return its grant."""
     settle(plant)
@@ -306,7 +326,7 @@ def test_an_action_is_cancelled_by_its_whole_id_and_that_is_an_act_of_who_did_it
     assert isinstance(run("cancel", grant.action_id[:8]).exception, NotFound)
     result = run("cancel", grant.action_id, "--reason", "wrong wiring")
     assert result.stderr == "start of flow-2, queued for 0s, is cancelled\n"
-    act, end = plant.events()[-2:]
+    act, end = last_event(plant), last_event(plant, NODE)
     assert act == {
         "event": "operator.cancel",
         "worker_id": "flow-2",
@@ -433,7 +453,7 @@ def test_observe_waits_for_a_look_that_began_after_it_was_asked_for(plant: Plant
     result = run("observe", "flow-1", "-o", "json", "--reason", "to be sure")
     thread.join()
     assert (result.exit_code, json.loads(result.stdout)["pid"]) == (0, 77)
-    assert last_event(plant, NODE) == {
+    assert last_event(plant) == {
         "event": "operator.observe",
         "worker_id": "flow-1",
         "by": ME,
@@ -592,6 +612,58 @@ def apply_workers(run: Run, file: Path, **workers: str) -> str:
     result = run("apply", "-f", str(file), "--yes")
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def test_what_was_confirmed_is_applied_though_the_file_changes_meanwhile(
+    plant: Plant, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(FILE.format(workers=ENTRY.format("flow-1", "300")))
+
+    def confirm(what: str, yes: bool) -> None:
+        assert (what, yes) == ("remove child/broker, worker/flow-2", False)
+        file.write_text(FILE.format(workers=ENTRY.format("flow-9", "300")))
+
+    monkeypatch.setattr(acts, "confirm", confirm)
+    assert run("apply", "-f", str(file)).stdout == "changed    flow-1\nremoved    child/broker, flow-2\n"
+
+
+def test_an_apply_that_changes_only_settings_is_told_and_one_that_changes_nothing_is_not(
+    plant: Plant, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "fleet.toml"
+    apply_workers(run, file, flow_1="300", flow_2="300")
+    before = plant.events(SUPERVISOR)
+    (tmp_path / "copy.toml").write_text(file.read_text())
+    run("apply", "-f", str(tmp_path / "copy.toml"))
+    assert plant.events(SUPERVISOR) == before
+    file.write_text(file.read_text().replace("max_in_action = 1", "max_in_action = 2"))
+    run("apply", "-f", str(file), "--reason", "more hands")
+    told = {"event": "operator.apply", "settings": "changed", "by": ME, "reason": "more hands"}
+    assert plant.events(SUPERVISOR) == [*before, told]
+
+
+def test_a_new_supervisor_is_told_though_it_has_nothing_yet(plant: Plant, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text('supervisor = { name = "plant-2" }')
+    run("apply", "-f", str(file))
+    (told,) = plant.client.xrange(plant.store.keys("plant-2").events(SUPERVISOR))
+    assert told[1] == {"event": "operator.apply", "settings": "new", "by": ME}
+
+
+def test_a_file_that_stops_a_worker_needs_a_yes(plant: Plant, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    entries = [ENTRY.format(name, "300") for name in ("flow-1", "flow-2")]
+    file.write_text(FILE.format(workers=", ".join(entries)))
+    run("apply", "-f", str(file), "--yes")
+    stopped = entries[0].replace('group = "line"', 'group = "line", desired = "stopped"')
+    file.write_text(FILE.format(workers=", ".join([stopped, entries[1]])))
+    before = plant.dump()
+    assert refusal(run("apply", "-f", str(file))).startswith("to stop worker/flow-1 needs a yes")
+    assert plant.dump() == before
+    assert run("apply", "-f", str(file), "--yes").stdout == "changed    flow-1\nunchanged  flow-2\n"
+    file.write_text(FILE.format(workers=", ".join(entries)))
+    assert run("apply", "-f", str(file)).stdout == "changed    flow-1\nunchanged  flow-2\n"
 
 
 def config_of(plant: Plant, name: str) -> str:

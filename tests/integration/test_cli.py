@@ -22,13 +22,14 @@ from supervisor.cli import fsmctl
 from supervisor.clock import SystemClock
 from supervisor.errors import NotFound, Refused, StoreUnreachable, TimedOut
 from supervisor.leases import Grant, Leases
-from supervisor.model import Incident
+from supervisor.model import Check, Incident
 from supervisor.runtime import make_runtime
 from supervisor.store import Store, encode
 from tests.conftest import RedisServer
 from tests.factories import make_child
 from tests.integration.plant import Plant, grant_of, put, settings, worker
 from workers.model import Status
+from workers.process.config import ProcessConfig
 
 Run = Callable[..., Result]
 
@@ -283,6 +284,23 @@ def test_a_quarantine_and_a_stuck_action_are_shown_where_people_look(plant: Plan
         text,
         re.MULTILINE,
     )
+
+
+@pytest.mark.parametrize("form", ["text", "json", "yaml"])
+def test_no_form_of_a_description_shows_secrets(plant: Plant, run: Run, form: str) -> None:
+    config = {"command": ["flow", "--password=hunter2"], "env": {"DB_PASSWORD": "hunter2", "LEVEL": "low"}}
+    process = ProcessConfig(**config)  # type: ignore[arg-type]  # a list for a tuple
+    check = Check(kind="redis", address="redis://:hunter2@127.0.0.1:7390")
+    plant.apply_fleet(worker("flow-1", **config), children=[make_child(process=process, check=check)])
+    of_worker = run("describe", "worker/flow-1", "-o", form).stdout
+    of_child = run("describe", "child/broker", "-o", form).stdout
+    assert "hunter2" not in of_worker + of_child
+    assert all("--password=***" in text for text in (of_worker, of_child))
+    assert "low" in of_worker
+    if form == "json":
+        assert json.loads(of_worker)["config"]["env"] == {"DB_PASSWORD": "***", "LEVEL": "low"}
+        assert json.loads(of_child)["specification"]["process"]["env"] == {"DB_PASSWORD": "***", "LEVEL": "low"}
+        assert json.loads(of_child)["specification"]["check"]["address"] == "redis://:***@127.0.0.1:7390"
 
 
 def test_describe_shows_everything_about_a_worker_for_a_person_and_as_json(plant: Plant, run: Run) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import getpass
 import socket
+from collections.abc import Callable
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
 from supervisor.cli import acts
-from supervisor.cli.acts import Act, act_options
+from supervisor.cli.acts import Act, act_options, end_options
 from supervisor.errors import Refused
 
 
@@ -71,3 +72,22 @@ def test_on_a_terminal_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, answer
     else:
         acts.confirm("burn the house", yes=False)
     assert asked == [("This will burn the house. Go on?", True)]
+
+
+@click.command()
+@end_options
+def rest(lasts: Callable[[float], float]) -> None:
+    """Rest for a while."""
+    click.echo(lasts(0.0))
+
+
+@pytest.mark.parametrize("none", ["0s", "0ms", "0h"])
+def test_what_is_to_last_no_time_is_refused_and_does_not_last_for_ever(none: str) -> None:
+    result = CliRunner().invoke(rest, ["--for", none])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--for is 0: expected a longer time, as 30m; without --for there is no end" in result.stderr
+
+
+def test_what_is_given_a_time_lasts_that_long_and_without_one_has_no_end() -> None:
+    assert CliRunner().invoke(rest, ["--for", "30m"]).stdout == "1800.0\n"
+    assert CliRunner().invoke(rest, []).stdout == "0.0\n"

@@ -71,6 +71,13 @@ def test_secrets_are_told_to_differ_and_not_shown() -> None:
     )
 
 
+def test_a_table_of_secrets_is_not_gone_into() -> None:
+    before = msgspec.structs.replace(DESIRED, config={"env": {"secrets": {"db": {"user": "a", "word": "old"}}}})
+    new = entry("a", config={"env": {"secrets": {"db": {"user": "a", "word": "new"}}}})
+    found = difference(Fleet(SETTINGS, (), (new,)), Applied(changed=["a"]), stored(a=before))
+    assert found.changed[0].changes == (Change("config.env.secrets", "***", "***"),)
+
+
 def test_a_worker_that_moves_says_where_to_with_what_changes() -> None:
     new = entry("a", node="edge-2", state="stopped")
     found = difference(Fleet(SETTINGS, (), (new,)), Applied(moving=["a"]), stored(a=DESIRED))

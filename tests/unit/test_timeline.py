@@ -12,7 +12,7 @@ from supervisor.timeline import Mark, Now, Row, Span, Timeline, make_timeline, t
 from workers.model import Phase
 
 PHASES = {"stopped": "stopped", "starting": "starting", "running": "running", "degraded": "degraded"}
-NOW = Now("flow-1", "running", 50.0, PHASES, "closed")
+NOW = Now("flow-1", "running", 50.0, PHASES, "closed", 100.0)
 ITEMS = {"supervisor": "plant-1", "place": "edge-1"}
 
 
@@ -100,13 +100,51 @@ def test_the_circuit_is_what_its_changes_and_operators_make_of_it() -> None:
         ("open", "open", 20.0, 40.0),
         ("half_open", "half_open", 40.0, 45.0),
         ("closed", "closed", 45.0, 80.0),
-        ("open", "open", 80.0, 100.0),
+        ("open", "open", 80.0, 85.0),
+        ("closed", "closed", 85.0, 100.0),
     ]
     assert [(mark.name, mark.detail) for mark in timeline.marks] == [
         ("escalated", ""),
         ("circuit", "by pat"),
         ("circuit", "by pat"),
     ]
+
+
+def by_operator(at: float, forced: str) -> dict[str, Any]:
+    return {"event": "operator.circuit", "time": at, "forced": forced, "by": "pat", "reason": "upgrade", **ITEMS}
+
+
+def test_under_what_an_operator_forces_the_checks_go_on_and_a_reset_shows_what_they_say() -> None:
+    (row,) = (
+        row
+        for row in made(
+            by_operator(20.0, "closed"), of_circuit("opened", 30.0, error="no answer"), by_operator(60.0, "")
+        ).rows
+        if row.label == "circuit"
+    )
+    assert [(span.name, span.start, span.end, span.detail) for span in row.spans] == [
+        ("closed", 0.0, 60.0, ""),
+        ("open", 60.0, 100.0, "reset by pat: upgrade"),
+    ]
+
+
+def test_what_was_forced_before_the_window_counts_until_it_is_reset() -> None:
+    forced = Now("flow-1", "running", 50.0, PHASES, "closed", 100.0, forced="open")
+    assert spans(made(now=forced), "circuit") == [("open", "open", 0.0, 100.0)]
+    assert spans(made(of_circuit("opened", 30.0), now=forced), "circuit") == [("open", "open", 0.0, 100.0)]
+
+
+def test_what_happened_after_the_end_tells_what_was_before_it_and_is_not_drawn() -> None:
+    later = (moved(70.0, "degraded", "running"), of_circuit("closed", 80.0), *acted("restart", 60.0))
+    timeline = made(*later, told("operator.pause", 90.0, by="pat"), start=10.0, end=50.0)
+    assert spans(timeline, "state") == [("degraded", "degraded", 10.0, 50.0)]
+    assert spans(timeline, "circuit") == [("open", "open", 10.0, 50.0)]
+    assert (spans(timeline, "action"), timeline.marks, timeline.now) == ([], (), 100.0)
+
+
+def test_a_worker_that_was_new_after_the_end_has_the_whole_axis() -> None:
+    timeline = made(moved(70.0, "stopped", "starting"), start=10.0, end=50.0)
+    assert (timeline.start, spans(timeline, "state")) == (10.0, [("stopped", "stopped", 10.0, 50.0)])
 
 
 def test_a_circuit_that_changed_when_the_window_begins_was_nothing_before() -> None:
@@ -177,6 +215,14 @@ def test_a_timeline_is_drawn_in_characters() -> None:
     assert drawtext.draw(made(*INCIDENT), 80) == TEXT
 
 
+def test_ages_are_of_now_where_the_axis_ends_before() -> None:
+    timeline = made(moved(30.0, "running", "degraded"), end=70.0)
+    title, ages, axis, *_, last = drawtext.draw(timeline, 80).splitlines()
+    assert (title, ages.split()) == ("flow-1", ["-1m30s", "-1m15s", "-1m", "-45s", "-30s"])
+    assert (len(ages), len(axis)) == (80, 80)
+    assert last == "  1m10s  degraded               running no more"
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_no_line_is_wider_than_it_may_be_and_every_row_is_on_the_same_axis(width: int) -> None:
     lines = drawtext.draw(made(*INCIDENT), width).splitlines()
@@ -191,7 +237,7 @@ def test_a_span_that_is_too_short_to_see_still_has_its_column() -> None:
         "state",
         (Span("running", "running", 0, 50), Span("failed", "failed", 50, 50.01), Span("x", "running", 50.01, 100)),
     )
-    assert "x" in drawtext.draw(Timeline("t", 0, 100, (row,)), 80).splitlines()[3]
+    assert "x" in drawtext.draw(Timeline("t", 0, 100, 100, (row,)), 80).splitlines()[3]
 
 
 def test_the_picture_is_well_formed_and_shows_all_of_it() -> None:
@@ -206,7 +252,7 @@ def test_the_picture_is_well_formed_and_shows_all_of_it() -> None:
 
 def test_names_in_a_picture_are_text_and_no_markup() -> None:
     row = Row("state", (Span("<b>", "running", 0, 100, 'a "quoted" & <reason>'),))
-    picture = ElementTree.fromstring(drawsvg.draw(Timeline("</svg>", 0, 100, (row,))))
+    picture = ElementTree.fromstring(drawsvg.draw(Timeline("</svg>", 0, 100, 100, (row,))))
     assert [element.text for element in picture.iter() if element.tag.endswith("}title")] == [
         "</svg>",
         '<b>, 100.0s from 00:00:00: a "quoted" & <reason>',
@@ -218,4 +264,4 @@ def test_every_phase_and_outcome_can_be_drawn() -> None:
     assert {kind for kind in kinds if kind not in drawtext.FILLS} == set()
     for outcome in ("success", "error", "timeout", "cancelled", "lost", "discarded", "running"):
         row = Row("action", (Span("start", outcome, 10, 20, waited_until=12.0),))
-        ElementTree.fromstring(drawsvg.draw(Timeline("t", 0, 100, (row,))))
+        ElementTree.fromstring(drawsvg.draw(Timeline("t", 0, 100, 100, (row,))))
