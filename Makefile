@@ -17,7 +17,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 STACK := $(COMPOSE) -f compose/compose.yaml
 NODES := edge-1 edge-2+ edge-3+
 
-.PHONY: help run compose-up compose-down compose-fsmctl test test-all test-faults soak mutation lint format diagrams commands \
+.PHONY: help run compose-up compose-secrets compose-down compose-fsmctl test test-all test-faults soak mutation lint format diagrams commands \
 	dashboard check-lock lock clean
 
 help: ## List the targets
@@ -47,10 +47,10 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 run: $(VENV)/.run ## Run the demo fleet here, in the foreground; Ctrl-C stops everything
 	@exec $(BIN)/fsmctl up --fleet $(FLEET)
 
-compose-up: compose/secrets/redis/users.acl ## Build the image and bring a whole installation up, in containers, with the demo fleet
+compose-up: compose-secrets ## Build the image and bring a whole installation up, in containers, with the demo fleet
 	@$(STACK) --profile demo up -d
 
-compose/secrets/redis/users.acl:
+compose-secrets: ## Build the image; make certificates, passwords and keys that are missing, or end within 30 days
 	@$(STACK) build supervisor-1
 	@mkdir -p compose/secrets
 	@docker run --rm --user 0:0 -e FSM_LOG_FORMAT=console -v "$(CURDIR)/compose/secrets:/secrets" \

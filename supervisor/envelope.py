@@ -116,8 +116,8 @@ def content_of(payload: object) -> Mapping[str, object]:
 def judge(content: Mapping[str, object], action_id: object, desk: Desk, now: float | None) -> Order:
     """Return the order of a message, if it may be run here. Raises `Untrusted`.
 
-    `now` is Redis' time in seconds as it was measured, None before there is a measurement: `begin` looks at the time
-    again, and at whether the message was run before.
+    `now` is Redis' time in seconds as it was measured; before there is a measurement (None) nothing is run. `begin`
+    looks at the time again, and at whether the message was run before.
     """
     order = _order_of(content)
     if not isinstance(action_id, str):
@@ -127,7 +127,9 @@ def judge(content: Mapping[str, object], action_id: object, desk: Desk, now: flo
     _see_signature(order, action_id, order.seal, desk.keys)
     if order.seal.queue not in desk.queues:
         raise Untrusted(Reason.OTHER_NODE, f"it was sealed for the queue {order.seal.queue!r}")
-    if now is not None and now > order.seal.expires / 1000 + LEEWAY:
+    if now is None:
+        raise Untrusted(Reason.EXPIRED, "whether it has expired is not known: Redis' time was not measured yet")
+    if now > order.seal.expires / 1000 + LEEWAY:
         raise Untrusted(Reason.EXPIRED, f"it expired {now - order.seal.expires / 1000:.1f}s ago")
     if order.action not in desk.actions:
         raise Untrusted(Reason.UNKNOWN_ACTION, f"no action {order.action!r} is known here")

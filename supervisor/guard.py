@@ -57,9 +57,14 @@ class Guard:
         self.refusals.add(Untrusted(Reason.MALFORMED, f"cannot be unpacked: {error}"), {"action_id": ""})
 
     def measured(self, shared: float, before: float, after: float) -> None:
-        """Take up Redis' time: it said `shared` between two monotonic times; all in seconds."""
+        """Take up Redis' time: it said `shared` between two monotonic times; all in seconds.
+
+        A slow answer tells how late it is at least, which counts until there is a prompt one.
+        """
         if after - before <= _PROMPT:
             self._ahead = shared - (before + after) / 2
+        elif self._ahead is None:
+            self._ahead = shared - after
 
     def count(self, store: Store) -> None:
         """Count in Redis what was refused. Its errors pass through."""

@@ -15,6 +15,8 @@ from typing import Any
 from kombu.transport import virtual
 from kombu.utils.json import loads
 
+_DEEPEST = 50  # levels of lists and tables in a message; ours have 5, and kombu's JSON ends somewhere below 1000
+
 
 class CarefulMessage(virtual.Message):
     """A message out of a queue, whatever was there."""
@@ -57,15 +59,34 @@ def careful(transport: type) -> type:
 
 
 def _check(payload: Any) -> None:
-    """See that a message has what kombu goes by. Raises whatever is nearest."""
+    """See that a message has what kombu goes by, and is not made to use up our memory. Raises whatever is nearest."""
     if isinstance(payload, Exception):
         raise payload
+    if not _is_flat(payload):
+        raise ValueError(f"expected a message of at most {_DEEPEST} levels")
     properties = payload["properties"]
     told = [properties["delivery_info"][name] for name in ("exchange", "routing_key")]
     if not isinstance(properties["delivery_tag"], str) or not all(one is None or isinstance(one, str) for one in told):
         raise TypeError(f"expected texts as its tag, exchange and routing key: {properties!r:.200}")
     if not isinstance(payload.get("headers") or {}, dict):
         raise TypeError(f"expected names and values as its headers: {payload['headers']!r:.200}")
+    if (payload.get("headers") or {}).get("compression"):
+        raise ValueError("expected a message that is not compressed: a few bytes of it may be gigabytes")
+
+
+def _is_flat(payload: Any) -> bool:
+    """Tell whether lists and tables in a message end before it is too deep to be written down again."""
+    level = [payload]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _nothing() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import json
 from typing import Any
 
@@ -19,6 +20,15 @@ from tests.waiting import wait_until
 PREFIX = "garbage:celery:"
 RIGHT = {"delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "work"}, "body_encoding": "base64"}
 BODY = base64.b64encode(b"[[], {}, {}]").decode()
+BOMB = base64.b64encode(bz2.compress(bytes(64 * 2**20))).decode()  # 64 MB in 100 bytes
+
+
+def nested(depth: int) -> bytes:
+    """Return a message whose headers have so many levels."""
+    right = json.dumps({"body": BODY, "properties": RIGHT, "headers": {"task": "HERE"}})
+    return right.replace('"HERE"', '{"a":' * depth + "1" + "}" * depth).encode()
+
+
 GARBAGE: list[object] = [
     b"not json",
     b"\xff\xfe",
@@ -41,6 +51,8 @@ GARBAGE: list[object] = [
     {"body": 7, "properties": RIGHT},
     {"body": BODY, "properties": RIGHT, "headers": ["task"]},
     {"body": BODY, "properties": RIGHT, "headers": {"compression": "no such", "task": "work"}},
+    {"body": BOMB, "properties": RIGHT, "headers": {"compression": "application/x-bz2", "task": "work"}},
+    *(nested(depth) for depth in (60, 900, *range(940, 1000, 2))),
 ]
 
 

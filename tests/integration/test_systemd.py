@@ -79,9 +79,21 @@ def test_the_commands_are_those_of_fsmctl_up(tmp_path: Path) -> None:
     parts = {part.name: part.command for part in parts_of(("edge-1",), settings, 9464, 5555)}
     for service, part in (("fsm-beat", "beat-1"), ("fsm-supervisor", "supervisor"), ("fsm-node@", "node-edge-1")):
         (command,) = (value for name, value in settings_of(f"{service}.service") if name == "ExecStart")
-        program, *arguments = command.replace("%i", "edge-1").replace("%%h", "%h").split()
+        program, *arguments = (
+            command.replace("${QUEUES}", "actions,actions.edge-1").replace("%i", "edge-1").replace("%%h", "%h").split()
+        )
         assert program == f"{INSTALLED}celery"
         assert tuple(arguments) == parts[part][3:]  # after `python -m celery`
+
+
+def test_a_node_is_outside_the_pool_unless_it_says_so_and_messages_are_signed() -> None:
+    node, supervisor = (settings_of(f"{service}.service") for service in ("fsm-node@", "fsm-supervisor"))
+    assert ("Environment", "QUEUES=actions.%i") in node
+    assert ("LoadCredential", "verify.keys:/etc/fsm/verify.keys") in node
+    assert not any("signing" in value for _, value in node)
+    assert ("LoadCredential", "signing.key:/etc/fsm/supervisor/signing.key") in supervisor
+    for service in SERVICES:
+        assert any("FSM_REMOTE_CONTROL=off" in value for _, value in settings_of(f"{service}.service"))
 
 
 def test_what_a_node_supervises_outlives_its_executor_which_has_time_for_its_drain(tmp_path: Path) -> None:

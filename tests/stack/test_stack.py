@@ -83,7 +83,7 @@ def test_a_nodes_reboot_brings_its_workers_back(stack: Stack) -> None:
 
 def test_every_part_is_healthy(stack: Stack) -> None:
     """By its own health check, which is `fsmctl check` with the part's own rights."""
-    checked = [part for part in PARTS if part not in ("flower", "prometheus", "alertmanager")]
+    checked = [part for part in PARTS if part not in ("prometheus", "alertmanager")]
 
     def health() -> dict[str, str]:
         form = "{{.State.Health.Status}}"
@@ -120,3 +120,21 @@ def test_strangers_read_nothing(stack: Stack, service: str, port: str, path: str
     own = stack.docker("port", stack.container(service), f"{port}/tcp").rpartition(":")[2]
     found = httpx.get(f"https://127.0.0.1:{own}{path}", verify=False)
     assert found.status_code == 401
+
+
+@pytest.mark.parametrize("address", ["alertmanager:9093", "prometheus:9090"])
+def test_no_node_reaches_what_asks_for_no_password(stack: Stack, address: str) -> None:
+    host, port = address.split(":")
+    code = f"import socket, sys\ntry: socket.create_connection(({host!r}, {port}), 3)\nexcept OSError: print('no')"
+    assert stack.docker("exec", stack.container("edge-1"), "python3", "-c", code) == "no"
+
+
+def test_the_demo_fleet_runs_on_all_nodes(stack: Stack) -> None:
+    stack.compose("--profile", "demo", "up", "-d", "demo")
+    wait_until(
+        lambda: "plc-1" in stack.fsmctl("get", "workers", "-o", "name", check=False), "the demo to be applied", 60
+    )
+    stack.fsmctl("--supervisor", "plant-1", "wait", "--all", "--for", "phase=running", "--timeout", "90s")
+    rows = json.loads(stack.fsmctl("--supervisor", "plant-1", "get", "workers", "-o", "json"))
+    assert {row["node"] for row in rows} == {"edge-1", "edge-2", "edge-3"}
+    stack.say(f"the demo fleet runs: {len(rows)} workers on 3 nodes")

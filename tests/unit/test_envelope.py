@@ -96,7 +96,7 @@ def test_the_hash_of_parameters_does_not_depend_on_the_order_of_their_names_but_
 def test_what_was_sealed_is_run() -> None:
     order = judge(content(), "a1", DESK, NOW)
     assert msgspec.structs.replace(order, seal=None) == ORDER
-    assert reason_of(content(), now=None) is None
+    assert reason_of(content(), now=None) is Reason.EXPIRED
 
 
 @pytest.mark.parametrize(

@@ -180,15 +180,20 @@ def test_a_message_expires_by_redis_time_whatever_this_hosts_clock_says(
     assert refused(guard, raw) == {"expired": 1}
 
 
-def test_a_slow_measurement_does_not_count_and_without_one_begin_judges_the_time(
+def test_nothing_is_run_before_the_time_is_known_and_a_slow_measurement_tells_the_least_that_it_is(
     wire: Wire, keys: Path, clock: FakeClock
 ) -> None:
-    guard = guard_of(keys, clock)
-    (raw,) = wire.publish(keys, message(issued=NOW, expires=NOW + 30))
-    guard.measured(SHARED, NOW, NOW + 0.6)
-    assert guard.admit(received(raw))
-    guard.measured(SHARED, NOW, NOW + 0.5)
-    assert refused(guard, raw) == {"expired": 1}
+    guard, at = guard_of(keys, clock), clock.monotonic()
+    (valid,) = wire.publish(keys, message(issued=SHARED, expires=SHARED + 30))
+    (late,) = wire.publish(keys, message(issued=SHARED - 35, expires=SHARED - 5))
+    assert refused(guard, valid) == {"expired": 1}
+    guard.measured(SHARED, at - 0.6, at)
+    assert guard.admit(received(valid))
+    assert not guard.admit(received(late))
+    guard.measured(SHARED + 3600, at - 0.6, at)  # a slow one takes no prompt or first one's place
+    assert guard.admit(received(valid))
+    guard.measured(SHARED + 3600, at - 0.1, at)
+    assert not guard.admit(received(valid))
 
 
 def test_an_action_that_is_not_known_here_is_refused(guard: Guard, wire: Wire, keys: Path) -> None:
@@ -313,6 +318,7 @@ def test_a_publisher_signs_with_the_new_key_as_soon_as_it_is_there(wire: Wire, k
     with wire.app.connection_for_read() as connection:
         raw = json.loads(json.dumps(connection.default_channel._get("actions.edge-1")))
     guard = guard_of(keys, clock)
+    guard.measured(SHARED, clock.monotonic(), clock.monotonic())
     assert guard.admit(received(raw))
 
 
