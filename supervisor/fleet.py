@@ -29,6 +29,7 @@ from supervisor.fleetfile import (
 )
 from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
 from supervisor.model import Check, CheckKind, ChildSpec, DeclaredRule, Runbook, SupervisorSettings
+from supervisor.templates import expand
 from workers.duration import Duration
 from workers.model import KNOWN_LABELS, Desired
 from workers.process.config import ProcessConfig
@@ -115,11 +116,19 @@ def read_fleets(path: Path, types: WorkerRegistry, known_nodes: Iterable[str] = 
     `known_nodes` are the nodes that may be named where a supervisor declares none itself; empty: any may.
     Raises `FleetError`.
     """
-    file = convert(parse(path), File, path)
+    expanded = expand(path, parse(path))
+    try:
+        return _read(path, expanded.raw, types, frozenset(known_nodes))
+    except FleetError as error:
+        raise FleetError(expanded.told(path, str(error))) from None
+
+
+def _read(path: Path, raw: object, types: WorkerRegistry, nodes: frozenset[str]) -> tuple[Fleet, ...]:
+    """Return the fleets of a file without templates. Raises `FleetError`."""
+    file = convert(raw, File, path)
     tables = _supervisors(path, file)
     _whose(path, file, tuple(tables))
     _unique(path, "workers", "id", [(number, worker.id) for number, worker in enumerate(file.workers)])
-    nodes = frozenset(known_nodes)
     fleets = tuple(_Reader(path, file, types, nodes, table, place).read() for place, table in tables.values())
     _no_circle(path, fleets)
     return fleets

@@ -41,11 +41,11 @@ class FleetError(UsageError):
     """A fleet file that is refused whole; what runs keeps running."""
 
 
-class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of the file's tables: an unknown key is an error, not a wish."""
 
 
-class SupervisorTable(_Table, frozen=True, kw_only=True):
+class SupervisorTable(Table, frozen=True, kw_only=True):
     """`[supervisor]`, or one of `[[supervisors]]`."""
 
     name: Name
@@ -66,7 +66,7 @@ class SupervisorTable(_Table, frozen=True, kw_only=True):
     recovery_rate: Annotated[float, msgspec.Meta(ge=0)] = RECOVERY_RATE
 
 
-class GroupTable(_Table, frozen=True, kw_only=True):
+class GroupTable(Table, frozen=True, kw_only=True):
     """One of `[[groups]]`."""
 
     supervisor: Name | None = None
@@ -74,7 +74,7 @@ class GroupTable(_Table, frozen=True, kw_only=True):
     max_in_action: Positive
 
 
-class CheckTable(_Table, frozen=True, kw_only=True):
+class CheckTable(Table, frozen=True, kw_only=True):
     """A child's `check`; None: not given."""
 
     kind: CheckKind | None = None
@@ -92,14 +92,14 @@ class CheckTable(_Table, frozen=True, kw_only=True):
     successes: Positive = 1
 
 
-class RunbookTable(_Table, frozen=True, kw_only=True):
+class RunbookTable(Table, frozen=True, kw_only=True):
     """A child's `runbook`."""
 
     url: str
     steps: tuple[str, ...] = ()
 
 
-class ChildTable(_Table, frozen=True, kw_only=True):
+class ChildTable(Table, frozen=True, kw_only=True):
     """One of `[[children]]`."""
 
     supervisor: Name | None = None
@@ -119,7 +119,7 @@ class ChildTable(_Table, frozen=True, kw_only=True):
     runbook: RunbookTable | None = None
 
 
-class WorkerTable(_Table, frozen=True, kw_only=True):
+class WorkerTable(Table, frozen=True, kw_only=True):
     """One of `[[workers]]`."""
 
     supervisor: Name | None = None
@@ -133,7 +133,7 @@ class WorkerTable(_Table, frozen=True, kw_only=True):
     config: dict[str, Any] = {}
 
 
-class RuleTable(_Table, frozen=True, kw_only=True):
+class RuleTable(Table, frozen=True, kw_only=True):
     """One of `[[rules]]`."""
 
     supervisor: Name | None = None
@@ -144,13 +144,13 @@ class RuleTable(_Table, frozen=True, kw_only=True):
     lasts: Duration = Duration(30.0)
 
 
-class MetricsTable(_Table, frozen=True, kw_only=True):
+class MetricsTable(Table, frozen=True, kw_only=True):
     """`[metrics]`."""
 
     worker_label: WorkerLabel = "worker_id"
 
 
-class File(_Table, frozen=True, kw_only=True):
+class File(Table, frozen=True, kw_only=True):
     """The whole file."""
 
     supervisor: SupervisorTable | None = None
@@ -160,6 +160,9 @@ class File(_Table, frozen=True, kw_only=True):
     workers: tuple[WorkerTable, ...] = ()
     rules: tuple[RuleTable, ...] = ()
     metrics: MetricsTable = MetricsTable()
+    templates: tuple[Any, ...] = ()  # these three: supervisor/templates.py
+    instances: tuple[Any, ...] = ()
+    nodes: tuple[Any, ...] = ()
 
 
 def parse(path: Path) -> dict[str, Any]:

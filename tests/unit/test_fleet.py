@@ -72,8 +72,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "only blanks": (" \n\n", "is empty; expected at least a [supervisor] table with a name"),
     "unknown table": (
         "foo = 1\n" + TOP,
-        "top level: unknown key 'foo' (value 1); expected one of children, groups, metrics, rules, supervisor, "
-        "supervisors, workers",
+        "top level: unknown key 'foo' (value 1); expected one of children, groups, instances, metrics, nodes, rules, "
+        "supervisor, supervisors, templates, workers",
     ),
     "unknown key of the supervisor": (
         TOP + "foo = 1\n",
@@ -439,7 +439,8 @@ def test_an_unknown_key_with_a_dot_in_it_is_named(tmp_path: Path) -> None:
         read_fleet(path, TYPES)
     assert str(caught.value).startswith(f"{path}: top level: unknown key 'a.b' ")
     assert str(caught.value).endswith(
-        "; expected one of children, groups, metrics, rules, supervisor, supervisors, workers"
+        "; expected one of children, groups, instances, metrics, nodes, rules, supervisor, supervisors, templates, "
+        "workers"
     )
 
 
