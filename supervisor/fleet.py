@@ -65,6 +65,7 @@ _USUAL_KIND: dict[str, CheckKind] = {
 }
 _USUAL_PATH = {"redpanda": "/v1/status/ready", "benthos": "/ping"}  # where these types answer
 MAX_TICK_TIMEOUT = 2.0  # seconds: the tick that looks at a child without a node holds a lease of 5 s
+_OF_PROCESSES = ("user", "umask", "limits", "env_file", "secrets")  # keys of a child with a command
 _FROM_ANYWHERE = ("tcp", "http", "redis", "kafka")
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
@@ -425,19 +426,29 @@ class _Reader:
         return str((self.path.parent / path).resolve()) if path else ""
 
     def _process(self, number: int, child: ChildTable) -> ProcessConfig | None:
+        given = [key for key in _OF_PROCESSES if getattr(child, key) is not None]
         if not child.command:
+            for key in given:
+                expected = "expected a command beside it, whose process that is of"
+                raise self._fail("children", number, f"name {child.name!r}", key, getattr(child, key), expected)
             return None
-        keys = ("command", "env", "cwd", "stop_signal", "stop_timeout")
+        keys = ("command", "env", "cwd", "stop_signal", "stop_timeout", *given)
         whole = {"children": [None] * number + [msgspec.to_builtins(child, enc_hook=str)]}
         raw = {key: whole["children"][number][key] for key in keys}
         return self._absolute(convert(raw, ProcessConfig, self.path, f"$.children[{number}]", whole))
 
     def _absolute(self, config: T) -> T:
-        """Resolve a working directory, which a file gives relative to itself."""
+        """Resolve a working directory, and files of a process, which a file gives relative to itself."""
         cwd = getattr(config, "cwd", None)
         if not isinstance(config, msgspec.Struct) or cwd is None:
             return config
-        return msgspec.structs.replace(config, cwd=str((self.path.parent / cwd).resolve()))
+        paths: dict[str, object] = {"cwd": str((self.path.parent / cwd).resolve())}
+        if isinstance(config, ProcessConfig):
+            if config.env_file:
+                paths["env_file"] = self._path(config.env_file)
+            if config.secrets:
+                paths["secrets"] = {name: self._path(file) for name, file in config.secrets.items()}
+        return msgspec.structs.replace(config, **paths)
 
     def _worker(self, number: int, worker: WorkerTable) -> WorkerEntry:
         label = f"id {worker.id!r}"

@@ -26,7 +26,7 @@ from supervisor.model import (
 )
 from workers.duration import Duration
 from workers.model import DesiredState
-from workers.process.config import ADDRESS_PATTERN, Address, StopSignal
+from workers.process.config import ADDRESS_PATTERN, UMASK_PATTERN, Address, Limits, StopSignal
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 NAME_WORDS = "expected a name of at most 63 letters, digits, '-', '_' and '.', beginning with a letter or digit"
@@ -115,6 +115,11 @@ class ChildTable(Table, frozen=True, kw_only=True):
     cwd: str = "."
     stop_signal: str = "TERM"
     stop_timeout: Duration = Duration(10.0)
+    user: Any = None  # these five: workers/process/config.py
+    umask: Any = None
+    limits: Any = None
+    env_file: Any = None
+    secrets: Any = None
     start_grace: Duration = Duration(5.0)
     runbook: RunbookTable | None = None
 
@@ -233,6 +238,7 @@ _CHOICES = {
 }
 _FORMS = {
     NAME_PATTERN: NAME_WORDS,
+    UMASK_PATTERN: 'expected three octal digits, as "027"',
     ADDRESS_PATTERN: 'expected an address "HOST:PORT" with a port from 1 to 65535',
 }
 
@@ -249,6 +255,7 @@ def _fields(kind: type[object], where: str) -> tuple[str, ...]:
         "metrics": MetricsTable,
         "check": CheckTable,
         "runbook": RunbookTable,
+        "limits": Limits,
     }
     names = [str(step) for step in _steps(where) if isinstance(step, str)]
     table: Any = tables.get(names[-1], kind) if names else kind
