@@ -20,7 +20,6 @@ from supervisor.model import (
     QUARANTINE_FOR,
     QUARANTINE_WINDOW,
     RECOVERY_RATE,
-    CheckKind,
     CheckType,
     WorkerLabel,
 )
@@ -77,7 +76,7 @@ class GroupTable(Table, frozen=True, kw_only=True):
 class CheckTable(Table, frozen=True, kw_only=True):
     """A child's `check`; None: not given."""
 
-    kind: CheckKind | None = None
+    kind: str | None = None
     address: Address | None = None
     path: str | None = None
     status: Status | tuple[Status, ...] | None = None
@@ -87,6 +86,7 @@ class CheckTable(Table, frozen=True, kw_only=True):
     command: tuple[str, ...] | None = None
     file: str | None = None
     max_age: Duration | None = None
+    options: dict[str, Any] | None = None
     timeout: Duration = Duration(1.0)
     failures: Positive = 1
     successes: Positive = 1
@@ -230,7 +230,6 @@ def _shown(value: object) -> str:
 
 
 _CHOICES = {
-    "kind": get_args(CheckKind),
     "desired": get_args(DesiredState),
     "type": get_args(CheckType),
     "stop_signal": get_args(StopSignal),

@@ -31,7 +31,7 @@ def apply_file(runtime: Runtime, path: Path, author: Author | None = None) -> Ap
     A file without a list of nodes may name those that have ever reported here. What changed is told by id, as
     SUPERVISOR/ID where the file has several supervisors.
     """
-    fleets = read_fleets(path, runtime.workers, runtime.store.known_nodes())
+    fleets = read_fleets(path, runtime.workers, runtime.store.known_nodes(), runtime.checks)
     whole = Applied()
     for name, applied in runtime.store.apply_fleets(fleets, author).items():
         for word, items in vars(applied).items():

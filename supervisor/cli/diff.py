@@ -37,7 +37,7 @@ fleet_option = click.option(
 
 def differences(runtime: Runtime, path: Path) -> list[Difference]:
     """Return what an apply would change, by supervisor. Raises `FleetError` or `Refused`, as the apply would."""
-    fleets = read_fleets(path, runtime.workers, runtime.store.known_nodes())
+    fleets = read_fleets(path, runtime.workers, runtime.store.known_nodes(), runtime.checks)
     stored = {fleet.settings.name: stored_layers(runtime.store, fleet.settings.name) for fleet in fleets}
     applied = runtime.store.apply_fleets(fleets, dry_run=True)
     return [difference(fleet, applied[fleet.settings.name], stored[fleet.settings.name]) for fleet in fleets]

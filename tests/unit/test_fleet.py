@@ -166,8 +166,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of a check": (
         TOP + CHILD + 'check = { adress = "h:1" }\n',
         "[[children]] number 1 (name 'b'), key check: unknown key 'adress' (value 'h:1'); "
-        "expected one of address, body, ca, command, failures, file, kind, max_age, path, status, successes, "
-        "timeout, tls",
+        "expected one of address, body, ca, command, failures, file, kind, max_age, options, path, status, "
+        "successes, timeout, tls",
     ),
     "unknown key of a runbook": (
         TOP + CHILD + CHECK + 'runbook = { url = "u", pages = 1 }\n',
