@@ -284,7 +284,7 @@ class Collector:
         if texts["identity"] is None:
             spec = decode(desired, ChildSpec, keys.desired(place, item))
             folder = folder_of(self._runtime.settings.data_dir, supervisor, place, item)
-            return await see_child(spec, folder, previous, collected_at)
+            return await see_child(spec, folder, previous, collected_at, self._runtime.checks)
         identity = decode(texts["identity"], Identity, keys.identity(place, item))
         wanted = decode(desired, Desired, keys.desired(place, item))
         kind, target = target_of(self._runtime, identity, wanted)

@@ -28,19 +28,21 @@ from supervisor.fleetfile import (
     parse,
 )
 from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
-from supervisor.model import Check, CheckKind, ChildSpec, DeclaredRule, Runbook, SupervisorSettings
+from supervisor.model import Check, CheckKind, ChildSpec, DeclaredRule, OptionValue, Runbook, SupervisorSettings
+from supervisor.templates import expand
 from workers.duration import Duration
 from workers.model import KNOWN_LABELS, Desired
 from workers.process.config import ProcessConfig
 from workers.registry import WorkerRegistry
 
-_KIND_KEYS = ("address", "path", "status", "body", "tls", "ca", "command", "file", "max_age")
+_KIND_KEYS = ("address", "path", "status", "body", "tls", "ca", "command", "file", "max_age", "options")
+_OWN_KEYS = ("address", "options")  # of a check that an installed package adds
 _KEYS_OF: dict[str, tuple[str, ...]] = {
-    "process": (),
     "tcp": ("address",),
     "redis": ("address",),
-    "kafka": ("address",),
     "http": ("address", "path", "status", "body", "tls", "ca"),
+    "kafka": ("address",),
+    "process": (),
     "command": ("command",),
     "freshness": ("file", "max_age"),
 }
@@ -64,6 +66,7 @@ _USUAL_KIND: dict[str, CheckKind] = {
 }
 _USUAL_PATH = {"redpanda": "/v1/status/ready", "benthos": "/ping"}  # where these types answer
 MAX_TICK_TIMEOUT = 2.0  # seconds: the tick that looks at a child without a node holds a lease of 5 s
+_OF_PROCESSES = ("user", "umask", "limits", "env_file", "secrets")  # keys of a child with a command
 _FROM_ANYWHERE = ("tcp", "http", "redis", "kafka")
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
@@ -109,18 +112,33 @@ class Fleet:
         return tuple(dict.fromkeys([*self.settings.nodes, *used]))
 
 
-def read_fleets(path: Path, types: WorkerRegistry, known_nodes: Iterable[str] = ()) -> tuple[Fleet, ...]:
+def read_fleets(
+    path: Path, types: WorkerRegistry, known_nodes: Iterable[str] = (), own_checks: Iterable[str] = ()
+) -> tuple[Fleet, ...]:
     """Read and check a fleet file; return the fleet of each of its supervisors.
 
     `known_nodes` are the nodes that may be named where a supervisor declares none itself; empty: any may.
+    `own_checks` are the kinds of checks that installed packages add.
     Raises `FleetError`.
     """
-    file = convert(parse(path), File, path)
+    expanded = expand(path, parse(path))
+    try:
+        return _read(path, expanded.raw, types, frozenset(known_nodes), tuple(own_checks))
+    except FleetError as error:
+        raise FleetError(expanded.told(path, str(error))) from None
+
+
+def _read(
+    path: Path, raw: object, types: WorkerRegistry, nodes: frozenset[str], own_checks: tuple[str, ...]
+) -> tuple[Fleet, ...]:
+    """Return the fleets of a file without templates. Raises `FleetError`."""
+    file = convert(raw, File, path)
     tables = _supervisors(path, file)
     _whose(path, file, tuple(tables))
     _unique(path, "workers", "id", [(number, worker.id) for number, worker in enumerate(file.workers)])
-    nodes = frozenset(known_nodes)
-    fleets = tuple(_Reader(path, file, types, nodes, table, place).read() for place, table in tables.values())
+    fleets = tuple(
+        _Reader(path, file, types, nodes, own_checks, table, place).read() for place, table in tables.values()
+    )
     _no_circle(path, fleets)
     return fleets
 
@@ -196,6 +214,7 @@ class _Reader:
     file: File
     types: WorkerRegistry
     known_nodes: frozenset[str]
+    own_checks: tuple[str, ...]
     table: SupervisorTable
     place: str
 
@@ -345,7 +364,7 @@ class _Reader:
 
     def _nodeless(self, number: int, label: str, child: ChildTable) -> None:
         """Refuse what a child without a node cannot have: all that is on one host. Raises `FleetError`."""
-        kind = child.check.kind or _USUAL_KIND[child.type]
+        kind = self._kind(number, label, child)
         if kind not in _FROM_ANYWHERE:
             expected = f"a check of kind {kind} needs the child's node; one of {', '.join(_FROM_ANYWHERE)} does not"
             raise self._fail("children", number, label, "node", None, expected)
@@ -369,17 +388,26 @@ class _Reader:
         runbook = Runbook(url=book.url, steps=book.steps) if book else Runbook()
         return ChildSpec(name=child.name, type=child.type, node="", check=Check(kind="process"), runbook=runbook)
 
+    def _kind(self, number: int, label: str, child: ChildTable) -> str:
+        """Return the kind of a child's check. Raises `FleetError` for one that there is not."""
+        kind = child.check.kind or _USUAL_KIND[child.type]
+        if kind not in _KEYS_OF and kind not in self.own_checks:
+            expected = f"expected one of {', '.join((*_KEYS_OF, *sorted(self.own_checks)))}"
+            raise self._fail("children", number, label, "check.kind", kind, expected)
+        return kind
+
     def _check(self, number: int, label: str, child: ChildTable) -> Check:
         """Return the check of a child, whose type says which kind is usual. Raises `FleetError`."""
         table = child.check
-        kind = table.kind or _USUAL_KIND[child.type]
+        kind = self._kind(number, label, child)
+        usual = _KEYS_OF.get(kind, _OWN_KEYS)
         for key in _KIND_KEYS:
             value = getattr(table, key)
-            if value is not None and key not in _KEYS_OF[kind]:
-                keys = ", ".join((*_KEYS_OF[kind], "timeout", "failures", "successes"))
+            if value is not None and key not in usual:
+                keys = ", ".join((*usual, "timeout", "failures", "successes"))
                 expected = f"a check of kind {kind} has no such key; expected one of {keys}"
                 raise self._fail("children", number, label, f"check.{key}", _plain(value), expected)
-        for key, what in _REQUIRED[kind].items():
+        for key, what in _REQUIRED.get(kind, {}).items():
             if not getattr(table, key):
                 expected = f"expected {what} that a check of kind {kind} asks"
                 raise self._fail("children", number, label, f"check.{key}", getattr(table, key), expected)
@@ -406,29 +434,47 @@ class _Reader:
             command=table.command or (),
             file=self._path(table.file or ""),
             max_age=float(table.max_age) if table.max_age is not None else 30.0,
+            options=self._options(number, label, table.options or {}),
             timeout=float(table.timeout),
             failures=table.failures,
             successes=table.successes,
         )
+
+    def _options(self, number: int, label: str, options: Mapping[str, object]) -> dict[str, OptionValue]:
+        for name, value in options.items():
+            if not isinstance(value, OptionValue):
+                expected = "expected text, a number, true or false"
+                raise self._fail("children", number, label, f"check.options.{name}", value, expected)
+        return {name: value for name, value in options.items() if isinstance(value, OptionValue)}
 
     def _path(self, path: str) -> str:
         """Resolve a path, which a file gives relative to itself; "" stays."""
         return str((self.path.parent / path).resolve()) if path else ""
 
     def _process(self, number: int, child: ChildTable) -> ProcessConfig | None:
+        given = [key for key in _OF_PROCESSES if getattr(child, key) is not None]
         if not child.command:
+            for key in given:
+                expected = "expected a command beside it, whose process that is of"
+                raise self._fail("children", number, f"name {child.name!r}", key, getattr(child, key), expected)
             return None
-        keys = ("command", "env", "cwd", "stop_signal", "stop_timeout")
+        keys = ("command", "env", "cwd", "stop_signal", "stop_timeout", *given)
         whole = {"children": [None] * number + [msgspec.to_builtins(child, enc_hook=str)]}
         raw = {key: whole["children"][number][key] for key in keys}
         return self._absolute(convert(raw, ProcessConfig, self.path, f"$.children[{number}]", whole))
 
     def _absolute(self, config: T) -> T:
-        """Resolve a working directory, which a file gives relative to itself."""
+        """Resolve a working directory, and files of a process, which a file gives relative to itself."""
         cwd = getattr(config, "cwd", None)
         if not isinstance(config, msgspec.Struct) or cwd is None:
             return config
-        return msgspec.structs.replace(config, cwd=str((self.path.parent / cwd).resolve()))
+        paths: dict[str, object] = {"cwd": str((self.path.parent / cwd).resolve())}
+        if isinstance(config, ProcessConfig):
+            if config.env_file:
+                paths["env_file"] = self._path(config.env_file)
+            if config.secrets:
+                paths["secrets"] = {name: self._path(file) for name, file in config.secrets.items()}
+        return msgspec.structs.replace(config, **paths)
 
     def _worker(self, number: int, worker: WorkerTable) -> WorkerEntry:
         label = f"id {worker.id!r}"

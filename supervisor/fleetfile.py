@@ -20,13 +20,12 @@ from supervisor.model import (
     QUARANTINE_FOR,
     QUARANTINE_WINDOW,
     RECOVERY_RATE,
-    CheckKind,
     CheckType,
     WorkerLabel,
 )
 from workers.duration import Duration
 from workers.model import DesiredState
-from workers.process.config import ADDRESS_PATTERN, Address, StopSignal
+from workers.process.config import ADDRESS_PATTERN, UMASK_PATTERN, Address, Limits, StopSignal
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 NAME_WORDS = "expected a name of at most 63 letters, digits, '-', '_' and '.', beginning with a letter or digit"
@@ -41,11 +40,11 @@ class FleetError(UsageError):
     """A fleet file that is refused whole; what runs keeps running."""
 
 
-class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of the file's tables: an unknown key is an error, not a wish."""
 
 
-class SupervisorTable(_Table, frozen=True, kw_only=True):
+class SupervisorTable(Table, frozen=True, kw_only=True):
     """`[supervisor]`, or one of `[[supervisors]]`."""
 
     name: Name
@@ -66,7 +65,7 @@ class SupervisorTable(_Table, frozen=True, kw_only=True):
     recovery_rate: Annotated[float, msgspec.Meta(ge=0)] = RECOVERY_RATE
 
 
-class GroupTable(_Table, frozen=True, kw_only=True):
+class GroupTable(Table, frozen=True, kw_only=True):
     """One of `[[groups]]`."""
 
     supervisor: Name | None = None
@@ -74,10 +73,10 @@ class GroupTable(_Table, frozen=True, kw_only=True):
     max_in_action: Positive
 
 
-class CheckTable(_Table, frozen=True, kw_only=True):
+class CheckTable(Table, frozen=True, kw_only=True):
     """A child's `check`; None: not given."""
 
-    kind: CheckKind | None = None
+    kind: str | None = None
     address: Address | None = None
     path: str | None = None
     status: Status | tuple[Status, ...] | None = None
@@ -87,19 +86,20 @@ class CheckTable(_Table, frozen=True, kw_only=True):
     command: tuple[str, ...] | None = None
     file: str | None = None
     max_age: Duration | None = None
+    options: dict[str, Any] | None = None
     timeout: Duration = Duration(1.0)
     failures: Positive = 1
     successes: Positive = 1
 
 
-class RunbookTable(_Table, frozen=True, kw_only=True):
+class RunbookTable(Table, frozen=True, kw_only=True):
     """A child's `runbook`."""
 
     url: str
     steps: tuple[str, ...] = ()
 
 
-class ChildTable(_Table, frozen=True, kw_only=True):
+class ChildTable(Table, frozen=True, kw_only=True):
     """One of `[[children]]`."""
 
     supervisor: Name | None = None
@@ -115,11 +115,16 @@ class ChildTable(_Table, frozen=True, kw_only=True):
     cwd: str = "."
     stop_signal: str = "TERM"
     stop_timeout: Duration = Duration(10.0)
+    user: Any = None  # these five: workers/process/config.py
+    umask: Any = None
+    limits: Any = None
+    env_file: Any = None
+    secrets: Any = None
     start_grace: Duration = Duration(5.0)
     runbook: RunbookTable | None = None
 
 
-class WorkerTable(_Table, frozen=True, kw_only=True):
+class WorkerTable(Table, frozen=True, kw_only=True):
     """One of `[[workers]]`."""
 
     supervisor: Name | None = None
@@ -133,7 +138,7 @@ class WorkerTable(_Table, frozen=True, kw_only=True):
     config: dict[str, Any] = {}
 
 
-class RuleTable(_Table, frozen=True, kw_only=True):
+class RuleTable(Table, frozen=True, kw_only=True):
     """One of `[[rules]]`."""
 
     supervisor: Name | None = None
@@ -144,13 +149,13 @@ class RuleTable(_Table, frozen=True, kw_only=True):
     lasts: Duration = Duration(30.0)
 
 
-class MetricsTable(_Table, frozen=True, kw_only=True):
+class MetricsTable(Table, frozen=True, kw_only=True):
     """`[metrics]`."""
 
     worker_label: WorkerLabel = "worker_id"
 
 
-class File(_Table, frozen=True, kw_only=True):
+class File(Table, frozen=True, kw_only=True):
     """The whole file."""
 
     supervisor: SupervisorTable | None = None
@@ -160,6 +165,9 @@ class File(_Table, frozen=True, kw_only=True):
     workers: tuple[WorkerTable, ...] = ()
     rules: tuple[RuleTable, ...] = ()
     metrics: MetricsTable = MetricsTable()
+    templates: tuple[Any, ...] = ()  # these three: supervisor/templates.py
+    instances: tuple[Any, ...] = ()
+    nodes: tuple[Any, ...] = ()
 
 
 def parse(path: Path) -> dict[str, Any]:
@@ -222,7 +230,6 @@ def _shown(value: object) -> str:
 
 
 _CHOICES = {
-    "kind": get_args(CheckKind),
     "desired": get_args(DesiredState),
     "type": get_args(CheckType),
     "stop_signal": get_args(StopSignal),
@@ -230,6 +237,7 @@ _CHOICES = {
 }
 _FORMS = {
     NAME_PATTERN: NAME_WORDS,
+    UMASK_PATTERN: 'expected three octal digits, as "027"',
     ADDRESS_PATTERN: 'expected an address "HOST:PORT" with a port from 1 to 65535',
 }
 
@@ -246,6 +254,7 @@ def _fields(kind: type[object], where: str) -> tuple[str, ...]:
         "metrics": MetricsTable,
         "check": CheckTable,
         "runbook": RunbookTable,
+        "limits": Limits,
     }
     names = [str(step) for step in _steps(where) if isinstance(step, str)]
     table: Any = tables.get(names[-1], kind) if names else kind

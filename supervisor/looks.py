@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
 from supervisor import probes
 from supervisor.errors import BadDocument
+from supervisor.extensions import OwnCheck
 from supervisor.keys import POOL, SUPERVISOR
 from supervisor.model import ChildObserved, ChildSpec, CollectorDocument, Lease
 from supervisor.runtime import Runtime
@@ -62,8 +65,17 @@ async def _all(
     return dict(zip(due, await asyncio.gather(*looks), strict=True))
 
 
-async def see_child(spec: ChildSpec, folder: Path, previous: object, collected_at: float) -> ChildObserved:
-    """Look at a child: its process if known, then its check. Raises OSError or ValueError for a bad state.json."""
+async def see_child(
+    spec: ChildSpec,
+    folder: Path,
+    previous: object,
+    collected_at: float,
+    own: Mapping[str, OwnCheck] = MappingProxyType({}),
+) -> ChildObserved:
+    """Look at a child: its process if known, then its check, which may be one of the installed packages' `own`.
+
+    Raises OSError or ValueError for a bad state.json, `NotInstalled`, or what an own check raises.
+    """
     before = previous if isinstance(previous, ChildObserved) else None
     seen = await settled_look(folder) if spec.process is not None else None
     ended = seen.last_exit(collected_at) if seen is not None else None
@@ -80,7 +92,7 @@ async def see_child(spec: ChildSpec, folder: Path, previous: object, collected_a
     if seen is not None and seen.pid is None:
         return msgspec.structs.replace(base, failures=failures + 1, error=ended.words() if ended else "not started")
     try:
-        await probes.probe(spec)
+        await probes.probe(spec, own)
     except probes.CheckFailed as error:
         return msgspec.structs.replace(base, failures=failures + 1, error=str(error))
     return msgspec.structs.replace(base, passes=(before.passes if before else 0) + 1)

@@ -37,6 +37,7 @@ STUCK_AFTER = 2.0  # times its timeout that an action runs before it is reported
 
 CheckType = Literal["redis", "redpanda", "benthos", "tcp", "http", "process", "supervisor"]
 WorkerLabel = Literal["worker_id", "worker_type"]
+OptionValue = bool | int | float | str
 CheckKind = Literal["tcp", "redis", "http", "kafka", "process", "command", "freshness"]
 
 
@@ -127,10 +128,11 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     `failures`: looks in a row that must fail for it to have failed; `successes`: that must pass for it to be well.
 
     `address` is for tcp, redis, http and kafka; `path`, `status`, `body` (a regular expression), `tls` and `ca` for
-    http; `command` for command; `file` and `max_age` for freshness.
+    http; `command` for command; `file` and `max_age` for freshness. A `kind` that is not built in is a check of an
+    installed package: `address` and `options` are for it.
     """
 
-    kind: CheckKind = "tcp"
+    kind: str = "tcp"
     address: str = ""
     path: str = "/"
     status: tuple[int, ...] = (200,)
@@ -140,6 +142,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     file: str = ""
     max_age: float = 30.0
+    options: dict[str, OptionValue] = {}
     timeout: float = 1.0
     failures: int = 1
     successes: int = 1

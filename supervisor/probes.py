@@ -7,12 +7,14 @@ import functools
 import re
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
 from supervisor.clock import SystemClock
+from supervisor.extensions import OwnCheck
 from supervisor.model import Check, ChildSpec
 from workers.drivers.minding import ask_async, complaint, request
 from workers.drivers.process import environment
@@ -26,12 +28,22 @@ class CheckFailed(Exception):
     """A child did not answer as it should; the message says how."""
 
 
-async def probe(spec: ChildSpec) -> None:
-    """Ask a child whether it works. Raises `CheckFailed`; never takes longer than the check's timeout (seconds)."""
+class NotInstalled(Exception):
+    """A check that no installed package brings: nothing is known of the child then."""
+
+
+async def probe(spec: ChildSpec, own: Mapping[str, OwnCheck] = MappingProxyType({})) -> None:
+    """Ask a child whether it works, by a built-in check or one of the installed packages' `own`.
+
+    Raises `CheckFailed`, `NotInstalled`, or what an own check raises; never takes longer than the check's timeout
+    (seconds).
+    """
     check = spec.check
+    if check.kind not in _PROBES and check.kind not in own:
+        raise NotInstalled(f"no installed package has a check of kind {check.kind!r} (fsm_supervisor.checks)")
     try:
         async with asyncio.timeout(check.timeout):
-            await _PROBES[check.kind](spec, check)
+            await (_PROBES[check.kind](spec, check) if check.kind in _PROBES else own[check.kind](spec))
     except TimeoutError:
         raise CheckFailed(f"no answer from {check.target} within {check.timeout:g}s") from None
     except (OSError, ValueError, OverflowError, httpx.HTTPError, httpx.InvalidURL) as error:

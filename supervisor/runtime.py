@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 
-import actions.registry
-import workers.registry
 from actions.registry import ActionRegistry
 from supervisor.clock import Clock, StepWatch, SystemClock
 from supervisor.connection import connect
-from supervisor.errors import SupervisorError
+from supervisor.extensions import OwnCheck, load_extensions
 from supervisor.hooks import Hooks
 from supervisor.leases import Leases
 from supervisor.logs import Troubles, logger
@@ -37,6 +35,7 @@ class Runtime:
     steps: StepWatch
     troubles: Troubles
     rules: tuple[Rule, ...] = ()
+    checks: Mapping[str, OwnCheck] = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks)
     recorder: Recorder = field(default_factory=Recorder)
     traces: Traces = OFF
@@ -46,27 +45,17 @@ def make_runtime(settings: Settings, store: Store | None = None, clock: Clock | 
     """Return the runtime of an installation; tests pass a store and a clock of their own."""
     used = store or Store(connect(settings), settings.namespace)
     time = clock or SystemClock()
+    extensions = load_extensions()
     return Runtime(
         settings=settings,
         store=used,
         leases=Leases(settings.namespace, used.scripts),
-        workers=workers.registry.built_in(),
-        actions=actions.registry.built_in(),
+        workers=extensions.workers,
+        actions=extensions.actions,
         clock=time,
         mirror=Mirror(used, settings.data_dir),
         steps=StepWatch(),
         troubles=Troubles(logger("supervisor.troubles"), time.monotonic),
-        rules=_rules_from_python(),
+        rules=extensions.rules,
+        checks=extensions.checks,
     )
-
-
-def _rules_from_python() -> tuple[Rule, ...]:
-    """Return the consistency rules that installed packages bring. Raises `SupervisorError` for one that is none."""
-    found = []
-    for point in entry_points(group="fsm_supervisor.rules"):
-        try:
-            rule: Rule = point.load()
-            found.append(rule)
-        except Exception as error:
-            raise SupervisorError(f"rule {point.name} ({point.value}) cannot be loaded: {error}") from error
-    return tuple(found)

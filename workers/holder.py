@@ -19,6 +19,7 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -156,6 +157,21 @@ def heed_all_signals():
             signal.signal(number, signal.SIG_DFL)
 
 
+def become(request):
+    """Take on the limits, umask and user that are asked for; in the new process, before it is the command."""
+    for name, most in request.get("limits", {}).items():
+        try:
+            resource.setrlimit(getattr(resource, "RLIMIT_" + name), (most, most))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"limit {name} of {most}: {error}") from None
+    if "umask" in request:
+        os.umask(request["umask"])
+    if "uid" in request:
+        os.setgroups(request["groups"])
+        os.setgid(request["gid"])
+        os.setuid(request["uid"])
+
+
 class Holder:
     """Owns one process from its start to its end."""
 
@@ -179,23 +195,35 @@ class Holder:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.keep_output(b"")  # so that there is a log to follow
         holder = os.getpid()
+        why, complaint = os.pipe()
 
-        def die_with_holder():
+        def prepare():
+            try:
+                become(self.request)
+            except (OSError, ValueError) as error:
+                os.write(complaint, str(error).encode())
+                raise
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != holder:
                 os._exit(1)
             heed_all_signals()
 
-        self.process = subprocess.Popen(
-            self.request["command"],
-            cwd=self.request["cwd"],
-            env=dict(self.request["env"], FSM_HELD=self.folder),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_holder,
-        )
+        with os.fdopen(why) as reasons:
+            try:
+                self.process = subprocess.Popen(
+                    self.request["command"],
+                    cwd=self.request["cwd"],
+                    env=dict(self.request["env"], FSM_HELD=self.folder),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=prepare,
+                )
+            except subprocess.SubprocessError:  # it does not say which exception prepare() raised
+                os.close(complaint)
+                raise ValueError(reasons.read()) from None
+            os.close(complaint)
         self.state = {
             "pid": self.process.pid,
             "start_ticks": stat_of(self.process.pid)[1],

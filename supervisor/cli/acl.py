@@ -76,10 +76,11 @@ def command(
 
 def _of_file(path: Path) -> tuple[list[str], list[str]]:
     """Return the nodes of a fleet file and the members of its pool."""
+    from supervisor.extensions import load_extensions
     from supervisor.fleet import read_fleets
-    from workers.registry import built_in
 
-    fleets = read_fleets(path, built_in())
+    extensions = load_extensions()
+    fleets = read_fleets(path, extensions.workers, own_checks=extensions.checks)
     return _merged([({*fleet.nodes, *fleet.settings.nodes}, fleet.settings.pool) for fleet in fleets])
 
 

@@ -207,7 +207,7 @@ def _action(session: Session, world: World, supervisor: str, action_id: str, hel
         "id": action_id,
         "now": world.now,
         "supervisor": supervisor,
-        "worker_id": held[0] if held else next((event["worker_id"] for event in events), None),
+        "worker_id": held[0] if held else next((event.get("worker_id") for event in events), None),
         "action": held[2].action if held else next((one["action"] for one in ran), None),
         "lease": _plain(held[2]) if held else None,
         "told": ran[-1] if ran else None,

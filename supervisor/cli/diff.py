@@ -27,7 +27,7 @@ _WIDTH = 80
 _EPILOG = """\b
 Examples:
   fsmctl diff -f compose/demo/fleet.toml
-  fsmctl diff -f fleet.toml || fsmctl apply -f fleet.toml
+  fsmctl diff -f fleet.toml; fsmctl apply -f fleet.toml --dry-run
   fsmctl diff -f fleet.toml -o json
 """
 fleet_option = click.option(
@@ -40,7 +40,7 @@ def fleets_of(runtime: Runtime, path: Path) -> tuple[Fleet, ...]:
 
     Raises `FleetError`.
     """
-    return read_fleets(path, runtime.workers, runtime.store.known_nodes())
+    return read_fleets(path, runtime.workers, runtime.store.known_nodes(), runtime.checks)
 
 
 def differences(runtime: Runtime, fleets: Sequence[Fleet]) -> list[Difference]:

@@ -20,6 +20,7 @@ from supervisor.cli.watch import Eye, Screen, carry_out, is_terminal
 from supervisor.clock import SystemClock
 from supervisor.collector import Collector
 from supervisor.connection import STORE_ERRORS, check_server
+from supervisor.extensions import load_extensions
 from supervisor.fleet import read_fleets
 from supervisor.launch import Part, Runner
 from supervisor.logs import configure
@@ -27,7 +28,6 @@ from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import URL_FILE, Settings, has_own_redis
 from supervisor.traces import check
 from supervisor.view import World, load_world
-from workers.registry import built_in
 
 _REDIS_START = 10.0  # seconds for the private Redis to load its data and answer
 _SAID = 50  # of what the parts' runner said while the screen was the fleet's, lines to be shown afterwards
@@ -57,7 +57,8 @@ class Up:
         self.private = not has_own_redis()
         self.path = path
         self.ports = ports
-        self.fleets = read_fleets(path, built_in())
+        extensions = load_extensions()
+        self.fleets = read_fleets(path, extensions.workers, own_checks=extensions.checks)
         pulse = min(settings.pulse, *(fleet.settings.tick_interval for fleet in self.fleets))
         self.settings = dataclasses.replace(settings, pulse=pulse)
         self.clock = SystemClock()

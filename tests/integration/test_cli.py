@@ -21,6 +21,7 @@ from actions.stop import Stop
 from supervisor.cli import fsmctl
 from supervisor.clock import SystemClock
 from supervisor.errors import NotFound, Refused, StoreUnreachable, TimedOut
+from supervisor.fleetfile import FleetError
 from supervisor.leases import Grant, Leases
 from supervisor.model import Check, Incident
 from supervisor.runtime import make_runtime
@@ -96,6 +97,39 @@ def test_a_worker_that_moves_is_shown_as_moving_with_where_to(plant: Plant, run:
     lines = run("describe", "worker", "flow-1").stdout.splitlines()
     assert lines[0] == "Worker       flow-1, process on edge-1 of plant-1, moves to edge-2"
     assert "Reason       desired is stopped (it moves to edge-2) and pid 42 runs" in lines
+
+
+def test_an_instance_of_a_template_is_applied_compared_and_chosen_by_its_label(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    text = """
+        supervisor = { name = "bridges", nodes = ["edge-1"] }
+        instances = [
+            { name = "oven", template = "bridge", node = "edge-1" },
+            { name = "press", template = "bridge", node = "edge-1", variables = { rate = "5" } },
+        ]
+        [[templates]]
+        name = "bridge"
+        variables = { rate = "300" }
+        workers = [
+            { id = "${name}-connection", type = "process", node = "${node}", config = { command = ["sleep", "300"] } },
+            { id = "${name}-read", type = "process", node = "${node}", depends_on = ["${name}-connection"],
+              config = { command = ["sleep", "${rate}"] } },
+        ]
+        """
+    file.write_text(text.replace("\n              config", " config"))
+    assert run("apply", "-f", str(file), "--yes").stdout == (
+        "added      oven-connection, oven-read, press-connection, press-read\n"
+    )
+    chosen = run("--supervisor", "bridges", "get", "workers", "-l", "instance=press", "-o", "name").stdout
+    assert chosen.split() == ["worker/press-connection", "worker/press-read"]
+    file.write_text(file.read_text().replace('rate = "5"', 'rate = "6"'))
+    compared = run("diff", "-f", str(file)).stdout
+    assert "press-read" in compared
+    assert not {"press-connection", "oven-read", "oven-connection"} & set(compared.split())
+    file.write_text(file.read_text().replace("rate =", "rat ="))
+    refused = run("apply", "-f", str(file))
+    assert isinstance(refused.exception, FleetError)
+    assert "key variables.rat: value '300': unknown variable; expected one of rate" in str(refused.exception)
 
 
 def test_get_children_nodes_and_circuit(plant: Plant, run: Run) -> None:

@@ -16,6 +16,7 @@ import redis
 from supervisor.circuit import Breaker
 from supervisor.logs import configure
 from supervisor.model import Check, ChildObserved, ChildSpec, CollectorDocument
+from supervisor.probes import CheckFailed
 from supervisor.readings import Rejected
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.store import Store, encode
@@ -70,6 +71,23 @@ def test_a_hung_target_delays_no_other_and_is_itself_observed_with_its_error(run
     assert stuck.failures >= 1
     assert (first.pid, first.error, first.ready) == (pids["flow-hung"], None, False)
     assert first.http_error.startswith("ReadTimeout")
+
+
+def test_a_check_of_an_installed_package_is_asked_and_one_that_is_not_installed_is_unknown(runtime: Runtime) -> None:
+    async def modbus(spec: ChildSpec) -> None:
+        raise CheckFailed(f"{spec.check.address}: no unit {spec.check.options['unit']}")
+
+    check = Check(kind="modbus", address="h:502", options={"unit": 7})
+    children = [ChildSpec(name="plc", type="tcp", node=NODE, check=check)]
+    children.append(msgspec.structs.replace(children[0], name="robot", check=Check(kind="profinet")))
+    runtime.store.apply_fleets([fleet(children=children, observation_interval=0.1)])
+    with Observing(dataclasses.replace(runtime, checks={"modbus": modbus})):
+        (plc,) = wait_for_looks(runtime, "child/plc", 1, ChildObserved)
+        (robot,) = wait_for_looks(runtime, "child/robot", 1, ChildObserved)
+    assert (plc.failures >= 1, plc.error) == (True, "h:502: no unit 7")
+    assert (robot.unknown, robot.failures) == (True, 0)
+    why = "no installed package has a check of kind 'profinet' (fsm_supervisor.checks)"
+    assert robot.error == f"unknown: NotInstalled: {why}"
 
 
 def test_s14_observations_go_on_while_the_circuit_is_open(runtime: Runtime) -> None:

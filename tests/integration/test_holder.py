@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import grp
 import json
+import os
+import pwd
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
 from actions.model import ActionError, Fenced, Incarnation
-from tests.integration.processes import Yard, ended, held, holders, kill, output, sh, wait_for_line
+from tests.integration.processes import Yard, alive, ended, held, holders, kill, output, sh, wait_for_line
 from tests.waiting import wait_until
 from workers import holder
 from workers.drivers.process import Look, ProcessComponent, ask, environment, look, quit_holder
+from workers.process.config import Limits
 
 
 def exit_of(incarnation: Incarnation, **how: object) -> dict[str, object]:
@@ -97,6 +105,139 @@ def test_a_very_long_folder_path_works(yard: Yard) -> None:
     assert component.start(2) == started
     component.stop(3)
     assert ended(component) == exit_of(started, signal=15, requested=True)
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+NOBODY = pwd.getpwnam("nobody")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a process as another user")
+
+
+@needs_root
+def test_a_process_runs_as_its_user_with_that_users_groups_and_home(yard: Yard) -> None:
+    script = 'echo "$(id -un) $(id -gn) $(id -G) $HOME $USER $LOGNAME"; exec sleep 300'
+    component = yard.make(*sh(script), user="nobody", env={"HOME": "/own"})
+    started = component.start(1)
+    group = grp.getgrgid(NOBODY.pw_gid).gr_name
+    groups = " ".join(map(str, os.getgrouplist("nobody", NOBODY.pw_gid)))
+    wait_for_line(component, f"nobody {group} {groups} /own nobody nobody")
+    process = psutil.Process(started.pid)
+    assert (process.uids(), process.gids()) == ((NOBODY.pw_uid,) * 3, (NOBODY.pw_gid,) * 3)
+    component.stop(2)
+    assert ended(component) == exit_of(started, signal=15, requested=True)
+
+
+@needs_root
+def test_a_process_of_another_user_dies_with_its_holder_all_the_same(yard: Yard) -> None:
+    component = yard.make(user="nobody")
+    started = component.start(1)
+    (held_by,) = holders(component.folder)
+    created = psutil.Process(started.pid).create_time()
+    kill(held_by)
+    wait_until(lambda: not alive(started.pid, created), "the process is gone, too")
+
+
+def test_the_user_that_the_executor_is_already_needs_no_rights(yard: Yard) -> None:
+    ours = pwd.getpwuid(os.geteuid()).pw_name
+    component = yard.make(*sh("id -un; exec sleep 300"), user=ours)
+    component.start(1)
+    wait_for_line(component, ours)
+
+
+def test_a_user_that_there_is_not_is_an_error_that_names_it(yard: Yard) -> None:
+    component = yard.make(user="no-such-user")
+    with pytest.raises(ActionError, match="user 'no-such-user' is not known on this host"):
+        component.start(1)
+    assert component.current() is None
+
+
+def test_another_user_without_root_is_an_error_that_says_who_could(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    with pytest.raises(ActionError, match="user 'nobody': the executor runs as daemon; only one that runs as root can"):
+        yard.make(user="nobody").start(1)
+
+
+def test_a_umask_holds_for_what_the_process_makes(yard: Yard) -> None:
+    component = yard.make(*sh("touch made; umask; exec sleep 300"), umask="027")
+    component.start(1)
+    wait_for_line(component, "0027")
+    assert (yard.root / "made").stat().st_mode & 0o777 == 0o640
+
+
+def test_limits_hold_for_the_process_and_not_for_its_holder(yard: Yard) -> None:
+    limits = Limits(open_files=77, processes=555, memory=4_000_000 * 1024, file_size=1024 * 1024, core=0)
+    component = yard.make(limits=limits)
+    started = component.start(1)
+    (held_by,) = holders(component.folder)
+    numbers = [getattr(resource, f"RLIMIT_{name}") for name in ("NOFILE", "NPROC", "AS", "FSIZE", "CORE")]
+    most = [77, 555, 4_000_000 * 1024, 1024 * 1024, 0]
+    assert [resource.prlimit(started.pid, number) for number in numbers] == [(one, one) for one in most]
+    assert resource.prlimit(held_by, resource.RLIMIT_NOFILE) == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def test_a_limit_that_cannot_be_had_is_an_error_that_names_it_and_leaves_nothing_behind(yard: Yard) -> None:
+    component = yard.make(limits=Limits(open_files=2**62))  # above fs.nr_open, which root cannot pass either
+    with pytest.raises(
+        ActionError, match=r"cannot run \['sleep', '300'\] in .*: limit NOFILE of 4611686018427387904: "
+    ):
+        component.start(1)
+    assert component.current() is None
+    wait_until(lambda: not holders(component.folder), "the holder is gone")
+    assert yard.make().start(2) == component.current()
+
+
+def test_an_env_file_stands_between_the_executors_environment_and_the_configurations(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRST", "executor")
+    monkeypatch.setenv("SECOND", "executor")
+    monkeypatch.setenv("THIRD", "executor")
+    file = yard.root / "flow.env"
+    file.write_text('# colours\n\nSECOND=file = "1" #2\n  # more\nTHIRD=file\nEMPTY=\n')
+    component = yard.make(
+        *sh('echo "$FIRST|$SECOND|$THIRD|${EMPTY-unset}|"; exec sleep 300'), env_file=str(file), env={"THIRD": "own"}
+    )
+    component.start(1)
+    wait_for_line(component, 'executor|file = "1" #2|own||')
+
+
+def test_a_secret_is_read_when_the_process_starts_and_is_in_no_file_of_ours(yard: Yard) -> None:
+    file = yard.root / "password"
+    file.write_text("one\n")
+    component = yard.make(*sh('echo "${#PASSWORD} of $PLACE"; exec sleep 300'), secrets={"PASSWORD": str(file)})
+    file.write_text("other-secret\n")
+    component = replace(component, config=msgspec.structs.replace(component.config, env={"PLACE": "x", "PASSWORD": ""}))
+    started = component.start(1)
+    wait_for_line(component, "12 of x")
+    assert psutil.Process(started.pid).environ()["PASSWORD"] == "other-secret"
+    for kept in component.folder.iterdir():
+        assert not kept.is_file() or b"other-secret" not in kept.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "content", "message"),
+    [
+        ({"env_file": "FILE"}, None, "env_file: FILE cannot be read: No such file or directory"),
+        ({"secrets": {"KEY": "FILE"}}, None, "secret KEY: FILE cannot be read: No such file or directory"),
+        ({"env_file": "FILE"}, b"A=1\nhush\n", "env_file FILE, line 2: expected NAME=VALUE, a comment or nothing"),
+        ({"env_file": "FILE"}, b"hu sh=1\n", "env_file FILE, line 1: expected NAME=VALUE, a comment or nothing"),
+        ({"secrets": {"KEY": "FILE"}}, b"hush\xff", "secret KEY: FILE is not UTF-8 text"),
+        ({"secrets": {"KEY": "FILE"}}, b"hush" * 20_000, "secret KEY: FILE is longer than 65536 bytes"),
+        ({"secrets": {"KEY": "FILE"}}, b"hu\0sh", "secret KEY: FILE holds a NUL byte, which no environment can"),
+    ],
+)
+def test_a_file_that_gives_no_environment_is_an_error_that_tells_its_place_and_nothing_in_it(
+    settings: dict[str, Any], content: bytes | None, message: str, yard: Yard
+) -> None:
+    file = yard.root / "given"
+    if content is not None:
+        file.write_bytes(content)
+    settings = json.loads(json.dumps(settings).replace("FILE", str(file)))
+    component = yard.make(**settings)
+    with pytest.raises(ActionError) as caught:
+        component.start(1)
+    assert str(caught.value) == message.replace("FILE", str(file))
+    assert component.current() is None
 
 
 # -- stop -------------------------------------------------------------------------------------------------------------

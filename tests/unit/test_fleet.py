@@ -14,7 +14,7 @@ from supervisor.fleetfile import FleetError
 from supervisor.model import Check, ChildSpec, DeclaredRule, Runbook, SupervisorSettings
 from workers.duration import Duration
 from workers.model import Desired
-from workers.process.config import ProcessConfig
+from workers.process.config import Limits, ProcessConfig
 from workers.registry import WorkerRegistry, built_in
 
 TYPES = built_in()
@@ -72,8 +72,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "only blanks": (" \n\n", "is empty; expected at least a [supervisor] table with a name"),
     "unknown table": (
         "foo = 1\n" + TOP,
-        "top level: unknown key 'foo' (value 1); expected one of children, groups, metrics, rules, supervisor, "
-        "supervisors, workers",
+        "top level: unknown key 'foo' (value 1); expected one of children, groups, instances, metrics, nodes, rules, "
+        "supervisor, supervisors, templates, workers",
     ),
     "unknown key of the supervisor": (
         TOP + "foo = 1\n",
@@ -160,13 +160,14 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of a child": (
         TOP + CHILD + CHECK + "port = 1\n",
         "[[children]] number 1 (name 'b'): unknown key 'port' (value 1); expected one of check, command, cwd, env, "
-        "name, node, pid_file, restart, runbook, service, start_grace, stop_signal, stop_timeout, supervisor, type",
+        "env_file, limits, name, node, pid_file, restart, runbook, secrets, service, start_grace, stop_signal, "
+        "stop_timeout, supervisor, type, umask, user",
     ),
     "unknown key of a check": (
         TOP + CHILD + 'check = { adress = "h:1" }\n',
         "[[children]] number 1 (name 'b'), key check: unknown key 'adress' (value 'h:1'); "
-        "expected one of address, body, ca, command, failures, file, kind, max_age, path, status, successes, "
-        "timeout, tls",
+        "expected one of address, body, ca, command, failures, file, kind, max_age, options, path, status, "
+        "successes, timeout, tls",
     ),
     "unknown key of a runbook": (
         TOP + CHILD + CHECK + 'runbook = { url = "u", pages = 1 }\n',
@@ -175,7 +176,43 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of a config": (
         configured("speed = 3"),
         "[[workers]] number 1 (id 'a'), key config: unknown key 'speed' (value 3); "
-        "expected one of command, cwd, env, min_uptime, stop_signal, stop_timeout",
+        "expected one of command, cwd, env, env_file, limits, min_uptime, secrets, stop_signal, stop_timeout, umask, "
+        "user",
+    ),
+    "unknown key of limits": (
+        configured("limits = { files = 3 }"),
+        "[[workers]] number 1 (id 'a'), key config.limits: unknown key 'files' (value 3); "
+        "expected one of core, file_size, memory, open_files, processes",
+    ),
+    "a limit below nothing": (
+        configured("limits = { open_files = -1 }"),
+        "[[workers]] number 1 (id 'a'), key config.limits.open_files: value -1: expected `int` >= 0",
+    ),
+    "a umask that is none": (
+        configured('umask = "888"'),
+        "[[workers]] number 1 (id 'a'), key config.umask: value '888': expected three octal digits, as \"027\"",
+    ),
+    "a umask that is a number": (
+        configured("umask = 18"),
+        "[[workers]] number 1 (id 'a'), key config.umask: value 18: expected `str`, got `int`",
+    ),
+    "a number for a secret's file": (
+        configured("secrets = { A = 1 }"),
+        "[[workers]] number 1 (id 'a'), key config.secrets.A: value 1: expected `str`, got `int`",
+    ),
+    "a user of a child without a process": (
+        TOP + CHILD + CHECK + 'user = "nobody"\n',
+        "[[children]] number 1 (name 'b'), key user: value 'nobody': expected a command beside it, whose process "
+        "that is of",
+    ),
+    "a child's limit that is none": (
+        TOP + CHILD + CHECK + 'command = ["x"]\nlimits = { core = "big" }\n',
+        "[[children]] number 1 (name 'b'), key limits.core: value 'big': expected `int`, got `str`",
+    ),
+    "an unknown limit of a child": (
+        TOP + CHILD + CHECK + 'command = ["x"]\nlimits = { cores = 1 }\n',
+        "[[children]] number 1 (name 'b'), key limits: unknown key 'cores' (value 1); "
+        "expected one of core, file_size, memory, open_files, processes",
     ),
     "a path without a slash": (
         TOP + CHILD.replace("redis", "http") + 'check = { address = "h:1", path = "ping" }\n',
@@ -439,7 +476,8 @@ def test_an_unknown_key_with_a_dot_in_it_is_named(tmp_path: Path) -> None:
         read_fleet(path, TYPES)
     assert str(caught.value).startswith(f"{path}: top level: unknown key 'a.b' ")
     assert str(caught.value).endswith(
-        "; expected one of children, groups, metrics, rules, supervisor, supervisors, workers"
+        "; expected one of children, groups, instances, metrics, nodes, rules, supervisor, supervisors, templates, "
+        "workers"
     )
 
 
@@ -642,6 +680,39 @@ def test_a_working_directory_is_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "plant").mkdir()
     path = written(tmp_path / "plant", configured('cwd = "../flows"'))
     assert read_fleet(path, TYPES).workers[0].desired.config["cwd"] == str(tmp_path / "flows")
+
+
+SETTINGS = """user = "nobody"
+umask = "027"
+limits = { open_files = 64, core = 0 }
+env_file = "flow.env"
+secrets = { PASSWORD = "/run/secrets/flow" }
+"""
+
+
+def test_the_settings_of_a_process_are_read_alike_for_workers_and_children(tmp_path: Path) -> None:
+    worker = WORKER + 'config.command = ["x"]\n' + "".join(f"config.{line}\n" for line in SETTINGS.splitlines())
+    fleet = read_fleet(written(tmp_path, TOP + worker + CHILD + CHECK + 'command = ["x"]\n' + SETTINGS), TYPES)
+    expected = ProcessConfig(
+        command=("x",),
+        cwd=str(tmp_path),
+        user="nobody",
+        umask="027",
+        limits=Limits(open_files=64, core=0),
+        env_file=str(tmp_path / "flow.env"),
+        secrets={"PASSWORD": "/run/secrets/flow"},
+    )
+    assert fleet.children[0].process == expected
+    assert (
+        msgspec.convert(fleet.workers[0].desired.config, ProcessConfig, dec_hook=lambda kind, at: kind(at)) == expected
+    )
+    assert fleet.workers[0].desired.config["limits"] == {"open_files": 64, "core": 0}
+
+
+def test_settings_that_are_not_used_change_no_configurations_id(tmp_path: Path) -> None:
+    desired = read_fleet(written(tmp_path, configured('cwd = "/srv"')), TYPES).workers[0].desired
+    assert set(desired.config) == {"command", "env", "cwd", "min_uptime", "stop_signal", "stop_timeout"}
+    assert desired.config_id == "0237b1789c55"
 
 
 def test_a_stored_configuration_is_read_back_as_the_one_whose_id_it_carries(tmp_path: Path) -> None:

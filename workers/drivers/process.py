@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -169,10 +170,11 @@ class ProcessComponent:
             "token": token,
             "command": list(self.config.command),
             "cwd": self.config.cwd,
-            "env": environment(self.config.env),
+            "env": environment_of(self.config),
             "stop_signal": self.config.stop_signal,
             "stop_timeout": self.config.stop_timeout,
             "config_id": self.config_id,
+            **_settings_of(self.config),
         }
         python = [sys.executable, "-I", "-S", holder.__file__, str(self.folder)]
         run = subprocess.run(python, input=json.dumps(request), capture_output=True, text=True, cwd="/", check=False)
@@ -196,6 +198,82 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """
     ours = {key: value for key, value in os.environ.items() if not key.startswith(("FSM_", FLOWER_PREFIX))}
     return {**ours, **extra}
+
+
+_MAX_FILE = 65_536  # bytes of an env_file or a secret
+_RESOURCES = {"open_files": "NOFILE", "processes": "NPROC", "memory": "AS", "file_size": "FSIZE", "core": "CORE"}
+
+
+def environment_of(config: ProcessConfig) -> dict[str, str]:
+    """Return the environment of a process: ours, its user's, over that its file's, its own and its secrets.
+
+    Raises `ActionError` for a user that there is not, or a file that cannot be read; it never tells what is in a file.
+    """
+    user = _other_user(config)
+    theirs = {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name} if user else {}
+    from_file = _env_file(config.env_file) if config.env_file else {}
+    secrets = {name: _text(path, f"secret {name}").removesuffix("\n") for name, path in (config.secrets or {}).items()}
+    return environment({**theirs, **from_file, **config.env, **secrets})
+
+
+def _settings_of(config: ProcessConfig) -> dict[str, object]:
+    """Return what a holder needs to know beside: limits, umask, user; what is not asked for is not there."""
+    settings: dict[str, object] = {}
+    if config.limits:
+        limits = ((name, getattr(config.limits, key)) for key, name in _RESOURCES.items())
+        settings["limits"] = {name: most for name, most in limits if most is not None}
+    if config.umask:
+        settings["umask"] = int(config.umask, 8)
+    if (user := _other_user(config)) is not None:
+        groups = os.getgrouplist(user.pw_name, user.pw_gid)
+        settings |= {"uid": user.pw_uid, "gid": user.pw_gid, "groups": groups}
+    return settings
+
+
+def _other_user(config: ProcessConfig) -> pwd.struct_passwd | None:
+    """Return the user that a process is to run as; None: it is ours already."""
+    if not config.user:
+        return None
+    try:
+        user = pwd.getpwnam(config.user)
+    except KeyError:
+        raise ActionError(f"user {config.user!r} is not known on this host; expected one of its users") from None
+    if user.pw_uid == os.geteuid():
+        return None
+    if os.geteuid() != 0:
+        ours = pwd.getpwuid(os.geteuid()).pw_name
+        raise ActionError(
+            f"user {config.user!r}: the executor runs as {ours}; only one that runs as root can change it"
+        )
+    return user
+
+
+def _env_file(path: str) -> dict[str, str]:
+    """Return the variables of a file: NAME=VALUE, one a line, the value taken as it stands; # begins a comment."""
+    found = {}
+    for number, line in enumerate(_text(path, "env_file").splitlines(), start=1):
+        name, given, value = line.partition("=")
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not given or not name.strip().isidentifier():
+            raise ActionError(f"env_file {path}, line {number}: expected NAME=VALUE, a comment or nothing")
+        found[name.strip()] = value
+    return found
+
+
+def _text(path: str, what: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_MAX_FILE + 1)
+        if len(content) > _MAX_FILE:
+            raise ActionError(f"{what}: {path} is longer than {_MAX_FILE} bytes")
+        if b"\0" in content:
+            raise ActionError(f"{what}: {path} holds a NUL byte, which no environment can")
+        return content.decode()
+    except OSError as error:
+        raise ActionError(f"{what}: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ActionError(f"{what}: {path} is not UTF-8 text") from None
 
 
 def ask(folder: Path, request: Mapping[str, object], timeout: float) -> dict[str, Any]:

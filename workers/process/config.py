@@ -16,11 +16,27 @@ Address = Annotated[str, msgspec.Meta(pattern=ADDRESS_PATTERN)]
 MAX_STOP_TIMEOUT = 20.0  # seconds: stop must end within the 30 s that an action has
 
 
+UMASK_PATTERN = r"^0?[0-7]{3}\Z"
+Umask = Annotated[str, msgspec.Meta(pattern=UMASK_PATTERN)]
+Most = Annotated[int, msgspec.Meta(ge=0)] | None  # None: as its executor has it
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The most that a process may have of what the kernel counts (setrlimit, soft and hard); sizes in bytes."""
+
+    open_files: Most = None
+    processes: Most = None
+    memory: Most = None
+    file_size: Most = None
+    core: Most = None
+
+
 class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a process is run. Durations in seconds.
 
-    `cwd` is relative to the fleet file. `min_uptime`: an incarnation that ends before it counts as a failed start.
-    Defaults as in SPEC 5's example.
+    `cwd`, `env_file` and the files of `secrets` (by variable) are relative to the fleet file; the files are read on the
+    node, at each start. `min_uptime`: an incarnation that ends before it counts as a failed start.
+    Defaults as in SPEC 5's example. What is unset is not stored: the `config_id` of who does not use it stays.
     """
 
     command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
@@ -29,6 +45,11 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     min_uptime: Duration = Duration(10.0)
     stop_signal: StopSignal = "TERM"
     stop_timeout: Duration = Duration(10.0)
+    user: str | msgspec.UnsetType = msgspec.UNSET
+    umask: Umask | msgspec.UnsetType = msgspec.UNSET
+    limits: Limits | msgspec.UnsetType = msgspec.UNSET
+    env_file: str | msgspec.UnsetType = msgspec.UNSET
+    secrets: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         """Refuse a command without a program, and a stop that could not end in time."""
