@@ -108,6 +108,16 @@ def test_a_benthos_is_classified_with_the_values_that_decided(observed: Observed
     assert classify(benthos(observed), observed) == expected
 
 
+def test_the_connections_of_a_benthos_in_streams_mode_are_its_streams_and_no_matter_of_its_own() -> None:
+    assert classify(benthos(UNCONNECTED, streams=True), UNCONNECTED) == (
+        Flow.FLOWING,
+        "pid 42 runs streams, in 2.0/s, out 2.0/s, a write takes 0.4 ms",
+    )
+    empty = but(window=Window(seconds=9.0), ready=True, input_connected=False, output_connected=False)
+    assert classify(benthos(empty, streams=True), empty) == (Flow.QUIET, "pid 42 runs streams, no message for 9s")
+    assert classify(benthos(SILENT, streams=True), SILENT)[0] == Flow.SILENT
+
+
 def test_how_many_errors_there_may_be_is_configured() -> None:
     assert classify(benthos(ERRING, max_error_rate=0.1), ERRING)[0] == Flow.FLOWING
     assert classify(benthos(ERRING, max_error_rate=0.09), ERRING) == (

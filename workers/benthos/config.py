@@ -18,10 +18,12 @@ class BenthosConfig(ProcessConfig, frozen=True, kw_only=True, forbid_unknown_fie
     """A process plus the address ("host:port") of its HTTP interface.
 
     `window` (seconds) is over how long messages and errors are counted; without a message in it the flow is idle, and
-    with more than `max_error_rate` (0 to 1) of what it tried in it failed, it is degraded.
+    with more than `max_error_rate` (0 to 1) of what it tried in it failed, it is degraded. `streams`: it runs in
+    streams mode, so that its connections are its streams' and no matter of its own.
     """
 
     http: Address
+    streams: bool = False
     window: Duration = WINDOW
     max_error_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] = MAX_ERROR_RATE
 

@@ -1,9 +1,9 @@
 """What the HTTP interface of a Benthos answers, read into values. No I/O.
 
 Redpanda Connect, Benthos and Bento share the interface and differ in two things. `/ready` is JSON with the status of
-each connection, or text of those that are not up. `/metrics` is Prometheus' text or, with `json_api`, JSON whose keys look like
-Prometheus' samples. Of them all `*_connection_up` counts connects and not connections: one that is up has been lost
-less often than it came up.
+each connection, or text of the ends that are not up. `/metrics` is Prometheus' text or, with `json_api`, JSON whose
+keys look like Prometheus' samples. Of them all `*_connection_up` counts connects and not connections: one that is up
+has been lost less often than it came up.
 """
 
 from __future__ import annotations
@@ -52,8 +52,7 @@ class Meters(msgspec.Struct, frozen=True):
 def connections(text: str) -> tuple[Connection, ...]:
     """Return the connections that `/ready` tells of; its text has those only that are not up. Raises ValueError."""
     if not text.startswith("{"):
-        down = (line.strip().removesuffix(" not connected") for line in text.splitlines() if "not connected" in line)
-        return tuple(Connection(path) for path in down)
+        return tuple(Connection(end) for end in ("input", "output") if f"{end} not connected" in text)
     return msgspec.json.decode(text, type=_Ready).statuses or ()
 
 

@@ -101,29 +101,37 @@ def classify(snapshot: Snapshot, observed: Observed) -> tuple[str, str]:
     if condition != _C.UP:
         return condition, reason
     seen = msgspec.convert(observed, BenthosObserved, from_attributes=True)
-    flow, words = _flow(seen, float(snapshot.desired.config.get("max_error_rate", MAX_ERROR_RATE)))
+    config = snapshot.desired.config
+    streams = bool(config.get("streams", False))
+    flow, words = _flow(seen, streams, float(config.get("max_error_rate", MAX_ERROR_RATE)))
     return flow, f"pid {seen.pid} {words}"
 
 
-def _flow(seen: BenthosObserved, max_error_rate: float) -> tuple[Flow, str]:
+def _flow(seen: BenthosObserved, streams: bool, max_error_rate: float) -> tuple[Flow, str]:
     """Return what a running Benthos amounts to."""
     if seen.http_error is not None:
         return Flow.SILENT, f"runs and does not answer: {seen.http_error}"
-    if not (seen.ready and seen.input_connected and seen.output_connected):
+    if not streams and not (seen.ready and seen.input_connected and seen.output_connected):
         ends = f"input {_up(seen.input_connected)}, output {_up(seen.output_connected)}"
         return Flow.UNCONNECTED, f"runs, {ends}" + (f" ({seen.lost})" if seen.lost else "")
+    flow, words = _passing(seen, max_error_rate)
+    return flow, f"{'runs streams' if streams else 'is connected'}, {words}"
+
+
+def _passing(seen: BenthosObserved, max_error_rate: float) -> tuple[Flow, str]:
+    """Return what passes through it, and how much of that fails."""
     window = seen.window
     if window.error_rate > max_error_rate:
         share = f"{window.errors} of {window.tried} writes failed in {window.seconds:.0f}s"
-        return Flow.ERRING, f"is connected, {share} ({window.error_rate:.1%}, at most {max_error_rate:.1%} may)"
+        return Flow.ERRING, f"{share} ({window.error_rate:.1%}, at most {max_error_rate:.1%} may)"
     if not window.seconds:  # the first look at this life
         passed = Flow.FLOWING if seen.messages_in or seen.messages_out else Flow.QUIET
-        return passed, f"is connected, {seen.messages_in} in, {seen.messages_out} out"
+        return passed, f"{seen.messages_in} in, {seen.messages_out} out"
     if not window.passes:
-        return Flow.QUIET, f"is connected, no message for {window.seconds:.0f}s"
+        return Flow.QUIET, f"no message for {window.seconds:.0f}s"
     took = "" if seen.write_ms is None else f", a write takes {seen.write_ms:.1f} ms"
     rates = f"in {window.received / window.seconds:.1f}/s, out {window.sent / window.seconds:.1f}/s"
-    return Flow.FLOWING, f"is connected, {rates}{took}"
+    return Flow.FLOWING, f"{rates}{took}"
 
 
 def _up(connected: bool) -> str:
