@@ -18,6 +18,8 @@ from workers.benthos.observe import Answers, described
 from workers.benthos.replies import Connection, Meters, connections, meters, version
 from workers.benthos.states import BenthosObserved, Flow, classify
 from workers.benthos.window import Sample, Window
+from workers.dfc_read.observe import _with_metrics
+from workers.dfc_read.states import FlowObserved
 
 RECORDED = Path(__file__).parent.parent / "recorded"
 PROGRAMS = {"benthos-v4.60.0": "v4.60.0", "bento-v1.10.0": "v1.10.0"}
@@ -82,6 +84,17 @@ def test_a_connection_that_was_lost_is_not_up_though_its_counter_of_connects_say
     said = meters(recorded(program, "flows")["lost"]["/metrics"][1])
     assert (said.input_connected, said.output_connected) == (True, False)
     assert said.sent > 0
+
+
+@each_program
+def test_a_dfc_read_reads_the_same_ends_from_the_metrics(program: str) -> None:
+    flows = recorded(program, "flows")
+    before = FlowObserved(collected_at=NOW, pid=42)
+    seen = {at: _with_metrics(before, True, meters(flows[at]["/metrics"][1]), None) for at in ("flowing", "lost")}
+    assert {at: (one.input_connected, one.output_connected) for at, one in seen.items()} == {
+        "flowing": (True, True),
+        "lost": (True, False),
+    }
 
 
 @each_program
