@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FLEET ?= compose/demo/fleet.toml
+TWO := -n 2 --dist loadfile # most of them wait; a file's tests share what it starts
 PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,workers/*/states.py,workers/*/config.py,$\
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
 	supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/backoff.py,supervisor/keys.py,supervisor/model.py,$\
@@ -62,11 +63,11 @@ compose-down: ## End the compose stack; its data and secrets stay
 	@$(STACK) --profile demo --profile monitoring --profile field --profile tools down
 
 test: $(VENV)/.dev ## Unit, integration and short live tests, on a real Redis and real Celery
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" $(TWO)
 
 test-all: $(VENV)/.dev ## All tests, fault tests at short counts, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/pytest -m "not fault" --cov --cov-report=
+	$(BIN)/pytest -m "not fault" $(TWO) --cov --cov-report=
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include=$(PURE) --fail-under=100
 	$(BIN)/pytest tests/faults -n 2

@@ -90,14 +90,14 @@ class Checkup:
 
     @cached_property
     def _indexes(self) -> dict[str, Index]:
-        """Return what each supervisor has, or has on the node. Raises `NotFound`."""
+        """Return what each supervisor has, or has on the node. Raises `NotFound` where there is no fleet."""
         found = dict(self._session.indexes())
-        if self._only is None:
-            return found
-        known = sorted({name for index in found.values() for name in index.nodes})
-        if self._only not in known:
-            raise NotFound(f"no node {self._only!r}: expected one of {', '.join(known) or 'none'}")
-        return {name: index.at(self._only) for name, index in found.items()}
+        return found if self._only is None else {name: index.at(self._only) for name, index in found.items()}
+
+    def _find_node(self, node: str) -> None:
+        known = sorted({name for _, index in self._session.indexes() for name in index.nodes})
+        if node not in known:
+            raise NotFound(f"no node {node!r}: expected one of {', '.join(known) or 'none'}")
 
     @cached_property
     def _worlds(self) -> dict[str, World]:
@@ -105,7 +105,9 @@ class Checkup:
         return {name: load_world(self._runtime, name, index, self._now) for name, index in self._indexes.items()}
 
     def run(self, stages: Sequence[Examined]) -> Iterator[Result]:
-        """Yield the stages as they end."""
+        """Yield the stages as they end. Raises `NotFound` before the first of them for an unknown node."""
+        if self._only is not None:
+            self._find_node(self._only)
         found = {
             Examined.STORE: self._store,
             Examined.TICK: self._ticks,

@@ -107,15 +107,25 @@ def test_what_is_printed_while_it_is_followed_comes_whole_and_once_across_rotati
     follower = follower_of(plant, lines=0)
     wait_until(lambda: follower.hear(0.1), "the first sign of life")
 
+    heard_so_far = [0]
+
     def print_all() -> None:
-        for number, line in enumerate(expected):
-            write(folder, line)
-            if number % 5_000 == 4_999:
-                rotate(folder)
+        rotated = 0
+        for first in range(0, len(expected), 5_000):
+            for line in expected[first : first + 5_000]:
+                write(folder, line)
+            # one rotated file is kept: what nobody has read of it is gone with the next
+            wait_until(lambda: heard_so_far[0] >= rotated, "the last rotated file to be read", 60)  # noqa: B023
+            rotated = len("".join(expected[: first + 5_000]))
+            rotate(folder)
+
+    def is_whole(text: str) -> bool:
+        heard_so_far[0] = len(text)
+        return text.endswith(expected[-1])
 
     printing = threading.Thread(target=print_all)
     printing.start()
-    text = heard(follower, lambda text: text.endswith(expected[-1]))
+    text = heard(follower, is_whole)
     printing.join()
     assert text == "".join(expected)
 
