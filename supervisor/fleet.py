@@ -71,7 +71,8 @@ _FROM_ANYWHERE = ("tcp", "http", "redis", "kafka")
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
 E = TypeVar("E", GroupTable, ChildTable, WorkerTable, RuleTable)
-_NOT_RULED = frozenset({"schema", "collected_at", "error", "last_exit", "log"})  # of no use to compare with
+# of no use to compare with
+_NOT_RULED = frozenset({"schema", "collected_at", "error", "last_exit", "log", "window", "samples"})
 _LEAST = {
     "tick_interval": 0.05,
     "observation_interval": 0.1,

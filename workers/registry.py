@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import workers.benthos.observe
+import workers.benthos.states
 import workers.command.observe
 import workers.command.states
 import workers.dfc_read.observe
 import workers.dfc_read.states
 import workers.process.observe
 import workers.process.states
+from workers.benthos.config import BenthosConfig
 from workers.command.config import CommandConfig
 from workers.dfc_read.config import DfcReadConfig
 from workers.model import Observed
@@ -68,6 +71,17 @@ def built_in() -> WorkerRegistry:
             machine=workers.dfc_read.states.MACHINE,
             derive=workers.dfc_read.states.derive,
             observe=workers.dfc_read.observe.observe,
+            component=workers.process.observe.component,
+        )
+    )
+    registry.register(
+        WorkerType(
+            name="benthos",
+            config_type=BenthosConfig,
+            observed_type=workers.benthos.states.BenthosObserved,
+            machine=workers.benthos.states.MACHINE,
+            derive=workers.benthos.states.derive,
+            observe=workers.benthos.observe.observe,
             component=workers.process.observe.component,
         )
     )

@@ -9,6 +9,7 @@ import pytest
 from actions.model import Action
 from actions.start import Start
 from tests.diagrams import PAGE, page
+from workers.benthos.states import Flow
 from workers.dfc_read.states import CONNECTED, UNCONNECTED
 from workers.machine import IllegalTransition, Machine
 from workers.model import Phase, Signal, Transition
@@ -18,11 +19,14 @@ from workers.registry import built_in
 TYPES = built_in()
 MACHINES = {name: TYPES.get(name).machine for name in TYPES.names()}
 CONDITIONS = {
+    "benthos": {str(condition) for condition in Condition if condition is not Condition.UP}
+    | {str(flow) for flow in Flow},
     "command": {str(condition) for condition in Condition},
     "process": {str(condition) for condition in Condition},
     "dfc_read": {str(condition) for condition in Condition if condition is not Condition.UP} | {CONNECTED, UNCONNECTED},
 }
 PHASES = {
+    "benthos": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.DEGRADED, Phase.STOPPING, Phase.FAILED},
     "command": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED},
     "process": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED},
     "dfc_read": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.DEGRADED, Phase.STOPPING, Phase.FAILED},

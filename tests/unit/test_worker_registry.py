@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from workers.benthos.config import BenthosConfig
+from workers.benthos.states import BenthosObserved
 from workers.command.config import CommandConfig
 from workers.command.states import CommandObserved
 from workers.dfc_read.config import DfcReadConfig
@@ -16,6 +18,7 @@ from workers.registry import UnknownWorkerType, WorkerRegistry, built_in
 def test_the_built_in_types_and_what_they_consist_of() -> None:
     types = built_in()
     assert {name: (types.get(name).config_type, types.get(name).observed_type) for name in types.names()} == {
+        "benthos": (BenthosConfig, BenthosObserved),
         "command": (CommandConfig, CommandObserved),
         "dfc_read": (DfcReadConfig, FlowObserved),
         "process": (ProcessConfig, Observed),
@@ -25,6 +28,7 @@ def test_the_built_in_types_and_what_they_consist_of() -> None:
 def test_only_what_has_no_process_on_a_node_may_float() -> None:
     types = built_in()
     assert {name: types.get(name).floats for name in types.names()} == {
+        "benthos": False,
         "command": True,
         "dfc_read": False,
         "process": False,
@@ -32,7 +36,7 @@ def test_only_what_has_no_process_on_a_node_may_float() -> None:
 
 
 def test_an_unknown_worker_type_is_answered_with_those_that_are_known() -> None:
-    with pytest.raises(UnknownWorkerType, match="unknown worker type 'robot': expected one of command, dfc_read"):
+    with pytest.raises(UnknownWorkerType, match="worker type 'robot': expected one of benthos, command, dfc_read"):
         built_in().get("robot")
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
+from workers.benthos.replies import Meters, meters
 from workers.dfc_read.config import DfcReadConfig
 from workers.dfc_read.states import FlowObserved
 from workers.model import Observed
@@ -30,35 +29,22 @@ async def observe(target: Target, previous: Observed | None, collected_at: float
             ready = await client.get("/ready")
             metrics = await client.get("/metrics")
             metrics.raise_for_status()
-        values = metric_values(metrics.text)
+        values = meters(metrics.text)
     except (httpx.HTTPError, ValueError) as error:
         return msgspec.structs.replace(base, http_error=f"{type(error).__name__}: {error}"[:200])
     return _with_metrics(base, ready.status_code == 200, values, previous)
 
 
-def metric_values(text: str) -> Mapping[str, float]:
-    """Return the sum of each metric's samples by name. Raises ValueError for text that is not Prometheus'."""
-    from prometheus_client.parser import text_string_to_metric_families
-
-    values: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            values[sample.name] = values.get(sample.name, 0.0) + sample.value
-    return values
-
-
-def _with_metrics(
-    base: FlowObserved, ready: bool, values: Mapping[str, float], previous: Observed | None
-) -> FlowObserved:
-    """Lay Benthos' metric names over the observation; rates need an earlier look at the same incarnation."""
+def _with_metrics(base: FlowObserved, ready: bool, values: Meters, previous: Observed | None) -> FlowObserved:
+    """Lay what the metrics say over the observation; rates need an earlier look at the same incarnation."""
     flow = msgspec.structs.replace(
         base,
         ready=ready,
-        input_connected=values.get("input_connection_up", 0.0) > 0,
-        output_connected=values.get("output_connection_up", 0.0) > 0,
-        messages_in=int(values.get("input_received", values.get("input_received_total", 0.0))),
-        messages_out=int(values.get("output_sent", values.get("output_sent_total", 0.0))),
-        errors=int(values.get("output_error", values.get("output_error_total", 0.0))),
+        input_connected=values.input_connected,
+        output_connected=values.output_connected,
+        messages_in=values.received,
+        messages_out=values.sent,
+        errors=values.errors,
     )
     if not isinstance(previous, FlowObserved) or (previous.pid, previous.start_ticks) != (flow.pid, flow.start_ticks):
         return flow
