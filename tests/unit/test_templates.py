@@ -323,7 +323,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         'type = "dfc_read"',
         'type = "robot"',
         ENTRY + "[[workers]] entry (id 'press-read'), key type: value 'robot': unknown worker type; expected one of "
-        "command, dfc_read, process",
+        "benthos, command, dfc_read, process",
     ),
     "a value of the wrong form": (
         "port = 4195",
@@ -382,7 +382,7 @@ def test_a_table_where_a_list_of_tables_is_expected_is_refused(table: str, tmp_p
 def test_a_complaint_about_the_files_own_entry_stays_as_it_is(tmp_path: Path) -> None:
     own = '[[workers]]\nid = "press-read"\ntype = "process"\nnode = "edge-3"\nconfig = { command = ["x"] }\n'
     assert refused(tmp_path, WHOLE + own.replace('"process"', '"robot"').replace("press-read", "w")) == (
-        "[[workers]] number 1 (id 'w'), key type: value 'robot': unknown worker type; expected one of command, "
+        "[[workers]] number 1 (id 'w'), key type: value 'robot': unknown worker type; expected one of benthos, command, "
         "dfc_read, process"
     )
     assert refused(tmp_path, WHOLE + own) == (
