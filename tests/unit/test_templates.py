@@ -382,8 +382,8 @@ def test_a_table_where_a_list_of_tables_is_expected_is_refused(table: str, tmp_p
 def test_a_complaint_about_the_files_own_entry_stays_as_it_is(tmp_path: Path) -> None:
     own = '[[workers]]\nid = "press-read"\ntype = "process"\nnode = "edge-3"\nconfig = { command = ["x"] }\n'
     assert refused(tmp_path, WHOLE + own.replace('"process"', '"robot"').replace("press-read", "w")) == (
-        "[[workers]] number 1 (id 'w'), key type: value 'robot': unknown worker type; expected one of benthos, command, "
-        "dfc_read, process"
+        "[[workers]] number 1 (id 'w'), key type: value 'robot': unknown worker type; expected one of benthos, "
+        "command, dfc_read, process"
     )
     assert refused(tmp_path, WHOLE + own) == (
         ENTRY + "[[workers]] entry (id 'press-read'), key id: value 'press-read': expected a name of its own; number "
