@@ -67,7 +67,8 @@ test: $(VENV)/.dev ## Unit, integration and short live tests, on a real Redis an
 
 test-all: $(VENV)/.dev ## All tests, fault tests at short counts, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/pytest -m "not fault" $(TWO) --cov --cov-report=
+	$(BIN)/pytest tests/unit tests/golden tests/integration $(TWO) --cov --cov-report=
+	$(BIN)/pytest tests/live -m "not fault" $(TWO) --cov --cov-append --cov-report=
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include=$(PURE) --fail-under=100
 	$(BIN)/pytest tests/faults -n 2

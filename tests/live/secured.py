@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +17,7 @@ from click.testing import CliRunner
 
 from supervisor.cli import fsmctl
 from tests.conftest import OwnRedis, missing, redis_binary
-from tests.live.pieces import NAME, Pieces, pieces_in
+from tests.live.pieces import FSMCTL, NAME, Pieces, pieces_in
 
 NAMESPACE = "pieces"
 HOSTILE, OTHER = "edge-1", "edge-2"  # edge-2 is in the pool
@@ -53,11 +55,12 @@ class Secured:
 
     def fsmctl(self, user: str, *arguments: str, code: int = 0) -> str:
         """Run fsmctl as a user and return what it prints."""
-        environ = {"FSM_REDIS_URL": self.url(user), "FSM_NAMESPACE": NAMESPACE, "FSM_DATA_DIR": str(self.secrets)}
-        run = CliRunner(env=environ).invoke(fsmctl, list(arguments))
-        ended = getattr(run.exception, "exit_code", run.exit_code)
-        assert ended == code, f"fsmctl {arguments} as {user}: {ended}\n{run.output}\n{run.exception}"
-        return str(run.exception) if code else run.stdout
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("FSM_")}
+        ours = {"FSM_REDIS_URL": self.url(user), "FSM_NAMESPACE": NAMESPACE, "FSM_DATA_DIR": str(self.secrets)}
+        command = [sys.executable, *FSMCTL, *arguments]
+        run = subprocess.run(command, capture_output=True, text=True, env={**clean, **ours}, timeout=240, check=False)
+        assert run.returncode == code, f"fsmctl {arguments} as {user}: {run.returncode}\n{run.stdout}\n{run.stderr}"
+        return run.stderr if code else run.stdout
 
     def wait_for(self, worker: str, state: str) -> None:
         """Wait until a worker is seen in a state."""

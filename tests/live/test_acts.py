@@ -165,8 +165,8 @@ def test_a_drain_lets_what_runs_end_begins_nothing_and_stops_what_is_to_stop(pie
     pid = worker(pieces, "flow")["pid"]
     pieces.fsmctl("set", "flow", "stopped", "--yes")
     wait_until(lambda: not psutil.pid_exists(pid), "flow to stop", LONG)
-    pieces.fsmctl("set", "slow", "default")
-    pieces.fsmctl("set", "flow", "default")
+    pieces.fsmctl("set", "slow", "default", "--yes")
+    pieces.fsmctl("set", "flow", "default", "--yes")
     pieces.fsmctl("drain", "node/edge-1", "--undo")
     new_pid(pieces, "flow", pid)
 

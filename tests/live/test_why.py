@@ -136,7 +136,7 @@ class Live:
             yield
         finally:
             for one in workers:
-                self.fsmctl("set", one, "default")
+                self.fsmctl("set", one, "default", "--yes")
 
     @contextmanager
     def answering(self, supervisor: str) -> Iterator[None]:
