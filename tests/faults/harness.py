@@ -125,12 +125,13 @@ class RedisPiece:
     aof: bool = True
     port: int = field(default_factory=free_port)
     environ: dict[str, str] = field(default_factory=dict)
+    binary: str = ""
     piece: Piece = field(init=False)
 
     def __post_init__(self) -> None:
         """Say how it is started."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        binary = redis_binary()
+        binary = self.binary or redis_binary()
         assert binary is not None
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
         options += ["--appendonly", "yes" if self.aof else "no", "--appendfsync", "everysec"]
