@@ -1,7 +1,7 @@
-"""kombu's transport over Redis, made so that nothing that lies in a queue can end the executor that takes it.
+"""kombu's transport over Redis, made so that no message can end or silence the executor that takes it.
 
 What cannot be unpacked becomes a message with an error, which Celery and the guard drop; kombu would raise out of the
-executor's loop.
+executor's loop. What cannot be acknowledged ends the connection; kombu would go on with a slot less.
 """
 
 from __future__ import annotations
@@ -30,6 +30,25 @@ class CarefulMessage(virtual.Message):
             failed = sys.exc_info()
             super().__init__(_nothing(), channel=channel, **named)  # type: ignore[no-untyped-call]  # kombu
             self.errors.append(failed)
+
+    def ack_log_error(self, logger: Any, errors: tuple[type[Exception], ...], multiple: bool = False) -> None:
+        """Acknowledge it, out of Celery's loop. Raises one of `errors`, so that Celery connects anew.
+
+        kombu only logs them, and still counts the message: an executor whose slots are all counted so waits for a slot,
+        not for Redis, sees no connection break and never takes a message again.
+        """
+        self._settle(logger, errors, "ack", multiple=multiple)
+
+    def reject_log_error(self, logger: Any, errors: tuple[type[Exception], ...], requeue: bool = False) -> None:
+        """Reject it; in all else as `ack_log_error`."""
+        self._settle(logger, errors, "reject", requeue=requeue)
+
+    def _settle(self, logger: Any, errors: tuple[type[Exception], ...], how: str, **options: bool) -> None:
+        try:
+            getattr(self, how)(**options)
+        except errors as error:
+            logger.critical("Couldn't %s %r, reason: %r", how, self.delivery_tag, error)
+            raise
 
 
 class _Careful:

@@ -88,9 +88,9 @@ class Pieces:
             )
         return self.processes[name]
 
-    def start_supervisor(self) -> None:
+    def start_supervisor(self, *options: str) -> None:
         """Start what ticks."""
-        self.start("supervisor", *EXECUTOR, "-Q", "supervisor", "-n", "supervisor@%h", "-c", "1")
+        self.start("supervisor", *EXECUTOR, "-Q", "supervisor", "-n", "supervisor@%h", "-c", "1", *options)
         self.start("beat", "beat")
 
     def start_exporter(self, port: int) -> None:

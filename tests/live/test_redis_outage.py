@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from supervisor.keys import celery_prefix
@@ -144,3 +145,24 @@ def test_pulses_that_nobody_takes_do_not_pile_up(pieces: Pieces, redis: OwnRedis
     pieces.start("supervisor", "worker", "--without-gossip", "--without-mingle", "-Q", "supervisor", "-c", "1")
     wait_until(lambda: "beat.silent.over" in pieces.said("beat"), "pulses to be published again", 30)
     acts(pieces, 30)
+
+
+def test_an_executor_whose_only_slot_was_busy_takes_work_again(redis: OwnRedis, tmp_path: Path) -> None:
+    """No connection of its breaks: it waits for its slot, not for messages, and for no remote control.
+
+    Without heartbeats, which may or may not find out at that very moment.
+    """
+    with pieces_in(tmp_path, redis.url, FSM_REMOTE_CONTROL="off") as pieces:
+        pieces.apply(FLEET)
+        pieces.start_supervisor("--without-heartbeat")
+        pieces.start_node()
+        wait_until(lambda: pieces.events(to="running", worker_id="one"), "one to run", 60)
+        (slot,) = psutil.Process(pieces.processes["supervisor"].pid).children()
+        slot.suspend()
+        with redis.server.connect() as client:
+            wait_until(lambda: client.hlen(f"{celery_prefix('pieces')}unacked"), "the slot to be busy", 30)
+        redis.kill()
+        slot.resume()
+        wait_until(lambda: "Couldn't ack" in pieces.said("supervisor"), "the tick to end while Redis is away", 60)
+        redis.start()
+        acts(pieces, 60)
