@@ -21,7 +21,9 @@ def main(paths: list[str]) -> None:
     """Print the last figure of each test and fault in these files, full counts before short ones."""
     lines = [line for path in paths for line in Path(path).read_text().splitlines()]
     figures = sorted((json.loads(line) for line in lines), key=lambda figure: bool(figure["full"]))
-    latest = {(figure["test"], figure["fault"], figure.get("seconds"), figure.get("lasts")): figure for figure in figures}
+    latest = {
+        (figure["test"], figure["fault"], figure.get("seconds"), figure.get("lasts")): figure for figure in figures
+    }
     print("| fault | counts | measured (times in seconds) |\n|---|---|---|")  # noqa: T201 - that is what it is for
     for figure in sorted(latest.values(), key=lambda figure: (int(figure["fault"].split()[0][1:]), figure["fault"])):
         print(row(figure))  # noqa: T201
