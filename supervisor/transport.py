@@ -31,24 +31,17 @@ class CarefulMessage(virtual.Message):
             super().__init__(_nothing(), channel=channel, **named)  # type: ignore[no-untyped-call]  # kombu
             self.errors.append(failed)
 
-    def ack_log_error(self, logger: Any, errors: tuple[type[Exception], ...], multiple: bool = False) -> None:
-        """Acknowledge it, out of Celery's loop. Raises one of `errors`, so that Celery connects anew.
+    def ack_log_error(self, _logger: Any, _errors: tuple[type[Exception], ...], multiple: bool = False) -> None:
+        """Acknowledge it, out of Celery's loop. Raises what Redis raises: it ends the loop, and Celery connects anew.
 
-        kombu only logs them, and still counts the message: an executor whose slots are all counted so waits for a slot,
+        kombu only logs that, and still counts the message: an executor whose slots are all counted so waits for a slot,
         not for Redis, sees no connection break and never takes a message again.
         """
-        self._settle(logger, errors, "ack", multiple=multiple)
+        self.ack(multiple=multiple)  # type: ignore[no-untyped-call]  # kombu
 
-    def reject_log_error(self, logger: Any, errors: tuple[type[Exception], ...], requeue: bool = False) -> None:
+    def reject_log_error(self, _logger: Any, _errors: tuple[type[Exception], ...], requeue: bool = False) -> None:
         """Reject it; in all else as `ack_log_error`."""
-        self._settle(logger, errors, "reject", requeue=requeue)
-
-    def _settle(self, logger: Any, errors: tuple[type[Exception], ...], how: str, **options: bool) -> None:
-        try:
-            getattr(self, how)(**options)
-        except errors as error:
-            logger.critical("Couldn't %s %r, reason: %r", how, self.delivery_tag, error)
-            raise
+        self.reject(requeue=requeue)  # type: ignore[no-untyped-call]  # kombu
 
 
 class _Careful:

@@ -163,6 +163,6 @@ def test_an_executor_whose_only_slot_was_busy_takes_work_again(redis: OwnRedis, 
             wait_until(lambda: client.hlen(f"{celery_prefix('pieces')}unacked"), "the slot to be busy", 30)
         redis.kill()
         slot.resume()
-        wait_until(lambda: "Couldn't ack" in pieces.said("supervisor"), "the tick to end while Redis is away", 60)
+        wait_until(lambda: "Connection to broker lost" in pieces.said("supervisor"), "the executor to notice", 60)
         redis.start()
         acts(pieces, 60)
