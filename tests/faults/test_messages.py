@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 import random
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
