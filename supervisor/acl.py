@@ -24,7 +24,8 @@ SUPERVISOR, EXPORTER, FLOWER, READ, OPERATE, ADMIN = (
 NODE_PREFIX = "node-"  # of a node's user, so that a node may be called like a role
 
 # What a node writes in its place, by type; the rest of its place it reads.
-STRINGS = ("observed:*", "lease:*", "node", "collector", "rejected", "refused:*", "wake")
+STRINGS = ("observed:*", "lease:*", "node", "collector", "rejected", "refused:*")
+MARKS = ("wake",)
 HASHES = ("counters",)
 STREAMS = ("events",)
 LISTS = ("asks",)
@@ -32,8 +33,9 @@ WISHES, OUTPUT = "follows", "output:*"  # of `fsmctl logs`: who follows, and wha
 # What a node reads of the control loop. The index names all workers; what they are is not in it.
 SHARED = ("settings", "index", "generations", "revision", "tick", "circuit", "orders")
 _KINDS = frozenset(
-    kind.partition(":")[0] for kind in (*STRINGS, *HASHES, *STREAMS, *LISTS, *SHARED, "identity", "desired", "override")
-) | {"control", "status", "incidents", "mismatches", "history", "follows", "output"}
+    kind.partition(":")[0]
+    for kind in (*STRINGS, *MARKS, *HASHES, *STREAMS, *LISTS, *SHARED, "identity", "desired", "override")
+) | {"control", "status", "incidents", "mismatches", "scope", "history", "follows", "output"}
 
 # CLIENT's harmless subcommands, of which versions differ: Redis 7.0 would not start with `+client|setinfo` of 7.2
 _CONNECTION = (
@@ -133,7 +135,7 @@ def _node(namespace: str, name: str, pool: Sequence[str]) -> User:
     shared = [f"{namespace}:*:supervisor:{kind}" for kind in SHARED]
     seen = [*_installation(namespace), *shared, *keys(["*"])]
     seen += [f"{namespace}:*:{other}:{kind}" for other in pool if other != name for kind in ("node", "collector")]
-    own = keys([*STRINGS, *HASHES, *STREAMS, *LISTS])
+    own = keys([*STRINGS, *MARKS, *HASHES, *STREAMS, *LISTS])
     return User(
         NODE_PREFIX + name,
         f"executor and collector of node {name}" + (" and of the pool" if pool else ""),
@@ -155,6 +157,7 @@ def _node(namespace: str, name: str, pool: Sequence[str]) -> User:
             f"&{celery_prefix(namespace)}/*.celeryev/*",  # what Flower shows
             str(Selector(["+evalsha"], [*own, *shared])),  # what a script does is checked by itself
             str(Selector(["+set", "+setrange", "+persist"], keys(STRINGS))),
+            str(Selector(["+sadd", "+expire"], keys(MARKS))),
             str(Selector(["+hincrby", "+hincrbyfloat"], keys(HASHES))),
             str(Selector(["+xadd", "+xtrim"], keys(STREAMS))),
             str(Selector(["+rpush", "+ltrim", "+blpop"], keys(LISTS))),

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,10 +56,14 @@ class Placed:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is stored of a look, and the reading that it stands for when that was not believed."""
+    """What is stored of a look, and the reading that it stands for when that was not believed.
+
+    `matters`: what the worker's type makes of numbers that change with every look.
+    """
 
     seen: Seen
     rejected: Rejected | None = None
+    matters: object = None
 
 
 @dataclass
@@ -69,6 +73,7 @@ class Watched:
     index: Index
     items: dict[str, Placed]
     seen: dict[str, Seen] = field(default_factory=dict)
+    matters: dict[str, object] = field(default_factory=dict)
     due: dict[str, float] = field(default_factory=dict)
 
 
@@ -224,7 +229,14 @@ class Collector:
             before = self._watched.get(supervisor)
             seen = before.seen if before else {}
             due = {item: before.due.get(item, 0.0) if before else 0.0 for item in items}
-            found[supervisor] = Watched(index, items, {item: seen[item] for item in items if item in seen}, due)
+            matters = before.matters if before else {}
+            found[supervisor] = Watched(
+                index,
+                items,
+                {item: seen[item] for item in items if item in seen},
+                {item: matters[item] for item in items if item in matters},
+                due,
+            )
         self._watched = found
 
     def _tell_skew(self) -> None:
@@ -259,10 +271,10 @@ class Collector:
         watched = self._watched[supervisor]
         collected_at = self._time.now()
         previous = watched.seen.get(item)
-        rejected = None
+        rejected, matters = None, None
         try:
             async with asyncio.timeout(_LOOK_TIMEOUT):
-                seen = await self._see(supervisor, item, placed, previous, collected_at)
+                seen, matters = await self._see(supervisor, item, placed, previous, collected_at)
             rejected = check(seen)
         except TimeoutError:
             seen = unknown(item, collected_at, previous, "probe timed out")
@@ -273,23 +285,24 @@ class Collector:
         if rejected is not None:
             seen = unknown(item, collected_at, previous, rejected.why)
         if supervisor in self._watched:
-            self._keep(supervisor, item, placed.place, Reading(seen, rejected))
+            self._keep(supervisor, item, placed.place, Reading(seen, rejected, matters))
 
     async def _see(
         self, supervisor: str, item: str, placed: Placed, previous: Seen | None, collected_at: float
-    ) -> Seen:
-        """Look at a worker by its type, or at a child by its check."""
+    ) -> tuple[Seen, object]:
+        """Look at a worker by its type, or at a child by its check; return also what its type makes of its numbers."""
         keys, place, texts = self._runtime.store.keys(supervisor), placed.place, placed.texts
         desired = texts["desired"] or "null"
         if texts["identity"] is None:
             spec = decode(desired, ChildSpec, keys.desired(place, item))
             folder = folder_of(self._runtime.settings.data_dir, supervisor, place, item)
-            return await see_child(spec, folder, previous, collected_at, self._runtime.checks)
+            return await see_child(spec, folder, previous, collected_at, self._runtime.checks), None
         identity = decode(texts["identity"], Identity, keys.identity(place, item))
         wanted = decode(desired, Desired, keys.desired(place, item))
         kind, target = target_of(self._runtime, identity, wanted)
         before = previous if isinstance(previous, Observed) else _stored(texts["observed"], kind)
-        return await kind.observe(target, before, collected_at)
+        seen = await kind.observe(target, before, collected_at)
+        return seen, kind.matters(seen, target)
 
     def _keep(self, supervisor: str, item: str, place: str, reading: Reading) -> None:
         """Keep what was seen for the next write; that leaves out what is not at that place any more."""
@@ -298,9 +311,9 @@ class Collector:
         watched.seen[item] = seen
         self._unsaved.setdefault((supervisor, place), {})[item] = reading
         self._tell_rejected(f"{supervisor}/{item}", item, reading.rejected)
-        if before is not None and news(before) == news(seen):
-            return
-        self._news.add((supervisor, place))
+        if before is None or news(before) != news(seen) or watched.matters.get(item) != reading.matters:
+            self._news.add((supervisor, item))
+        watched.matters[item] = reading.matters
 
     def _tell_rejected(self, name: str, item: str, rejected: Rejected | None) -> None:
         """Say once that readings of an item are not believed, not at every look."""
@@ -318,9 +331,19 @@ class Collector:
                 await self._guarded(self._save)
 
     def _save(self) -> None:
-        """Write; what could not be written is dropped, the next look is newer."""
+        """Write; what could not be written is dropped, the next look is newer, but it will be news all the same."""
         unsaved, self._unsaved = self._unsaved, {}
         news_of, self._news = self._news, set()
+        try:
+            self._tell_full(self._write(unsaved, news_of))
+        except STORE_ERRORS:
+            self._news |= news_of
+            raise
+
+    def _write(
+        self, unsaved: Mapping[tuple[str, str], Mapping[str, Reading]], news_of: Collection[tuple[str, str]]
+    ) -> bool:
+        """Write what was seen, with a heartbeat for each supervisor; return whether Redis is full."""
         full = False
         for supervisor, watched in self._watched.items():
             heartbeat = CollectorDocument(
@@ -329,17 +352,18 @@ class Collector:
                 at=self._time.now(),
                 observed=len(watched.items),
                 clock_skew=self._time.skew,
+                oldest=min((seen.collected_at for seen in watched.seen.values()), default=0.0),
             )
             for place in (self._node, POOL):
-                where = (supervisor, place)
-                readings = unsaved.get(where, {})
+                readings = unsaved.get((supervisor, place), {})
                 if place == self._node or readings:
                     seen = {item: reading.seen for item, reading in readings.items()}
                     aside = {item: reading.rejected for item, reading in readings.items() if reading.rejected}
+                    news = {item for item in seen if (supervisor, item) in news_of}
                     full |= self._runtime.store.save_observations(
-                        supervisor, place, seen, heartbeat, wake=where in news_of, rejected=aside
+                        supervisor, place, seen, heartbeat, news, rejected=aside
                     )
-        self._tell_full(full)
+        return full
 
     def _tell_full(self, full: bool) -> None:
         """Say once that Redis is full, and once that it has had room for a while: near its limit it is both in turn."""

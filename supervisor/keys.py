@@ -23,6 +23,8 @@ SUPERVISOR_QUEUE = "supervisor"  # of tick requests
 TICK = "supervisor.tick"  # Celery's name of a tick request
 EXECUTE = "supervisor.execute"  # Celery's name of an action
 INCIDENTS_CAP = 200  # incidents kept of a supervisor
+ANY = "*"  # a mark that stands for every worker
+MARKS_CAP = 5_000  # ids of workers that a gate tells one by one; beyond, a tick looks at all
 EVENTS_CAP = 10_000  # events kept per place (XADD MAXLEN ~)
 HISTORY_CAP = 5_000  # decisions kept per place for `fsmctl replay` (XADD MAXLEN ~), of at most 8 kB each, mostly of 1
 ASKS_CAP = 1_000  # observations asked for and not yet made, per place (LTRIM)
@@ -78,6 +80,11 @@ class Keys:
     def incidents(self) -> str:
         """HASH id → Incident; written by apply.lua with the circuit; read by fsmctl. INCIDENTS_CAP fields."""
         return self._key(SUPERVISOR, "incidents")
+
+    @property
+    def scope(self) -> str:
+        """STRING ScopeDocument: whom the next tick has to look at; written by finish.lua; read by the gate. One."""
+        return self._key(SUPERVISOR, "scope")
 
     @property
     def mismatches(self) -> str:
@@ -139,7 +146,7 @@ class Keys:
         return self._key(place, "refused", process)
 
     def wake(self, place: str) -> str:
-        """STRING "1": something changed; set by end, reap, set, apply, collector; deleted by the gate. TTL 60 s."""
+        """SET of ids to look at, "*" any; written by scripts that change something; taken by the gate. TTL 60 s."""
         return self._key(place, "wake")
 
     def asks(self, place: str) -> str:

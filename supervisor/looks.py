@@ -45,7 +45,7 @@ def look_at_nodeless(runtime: Runtime, supervisor: str, index: Index) -> bool:
         return False
     looks = asyncio.run(_all(runtime, supervisor, due, now))
     heartbeat = CollectorDocument(node=SUPERVISOR, pid=os.getpid(), at=now, observed=len(due), clock_skew=0.0)
-    runtime.store.save_observations(supervisor, POOL, looks, heartbeat, wake=False)
+    runtime.store.save_observations(supervisor, POOL, looks, heartbeat)
     return True
 
 

@@ -292,13 +292,31 @@ class NodeDocument(Document, frozen=True, kw_only=True):
 
 
 class CollectorDocument(Document, frozen=True, kw_only=True):
-    """Heartbeat of a node's collector. `clock_skew`: seconds by which the host's clock is ahead of Redis'."""
+    """Heartbeat of a node's collector. `clock_skew`: seconds by which the host's clock is ahead of Redis'.
+
+    `oldest`: when the oldest of the last looks at its items began (epoch seconds, Redis' clock); 0: not told.
+    """
 
     node: str
     pid: int
     at: float
     observed: int
     clock_skew: float
+    oldest: float = 0.0
+
+
+class ScopeDocument(Document, frozen=True, kw_only=True):
+    """Whom the tick after `tick_id` has to look at: the `unsettled`, and others in turn, from the id `turn` on.
+
+    `at` is when that tick began. `of_all` and `seen` are what it knew of what concerns more than one worker.
+    """
+
+    tick_id: str
+    at: float
+    of_all: str
+    seen: tuple[str, ...]
+    unsettled: tuple[str, ...]
+    turn: str
 
 
 class TickDocument(Document, frozen=True, kw_only=True):

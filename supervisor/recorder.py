@@ -6,6 +6,8 @@ that a process sees for the first time is kept only if something is done about i
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from supervisor.frames import NOTHING, Mark, frame_of, mark_of, outcomes
 from supervisor.plan import Plan, Subject, View
 from supervisor.store import encode
@@ -23,8 +25,11 @@ class Recorder:
         """Begin without a memory."""
         self._seen: dict[str, dict[str, Mark]] = {}
 
-    def frames(self, supervisor: str, view: View, plan: Plan) -> dict[str, str]:
-        """Return the frames to keep of a plan that was made for a view, as stored, by worker."""
+    def frames(self, supervisor: str, view: View, plan: Plan, places: Collection[str]) -> dict[str, str]:
+        """Return the frames to keep of a plan that was made for a view, as stored, by worker.
+
+        The view may be of some workers alone; `places` has all there are, and the others are not remembered.
+        """
         seen, found = self._seen.setdefault(supervisor, {}), outcomes(plan)
         acted = {step.subject.id for step in plan.steps}
         others: dict[str, Subject] = {}
@@ -41,6 +46,6 @@ class Recorder:
             if is_news:
                 others = others or {one.id: one for one in view.subjects}
                 kept[subject.id] = encode(frame_of(subject, snapshot, view, others, outcome))
-        if len(seen) > len(view.subjects):
-            self._seen[supervisor] = {one.id: seen[one.id] for one in view.subjects if one.id in seen}
+        if len(seen) > len(places):
+            self._seen[supervisor] = {item: mark for item, mark in seen.items() if item in places}
         return {item: text for item, text in kept.items() if len(text) <= MOST_TEXT}

@@ -6,9 +6,9 @@ Lua script; the rest are plain transactions on keys that have one owner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -19,7 +19,7 @@ from supervisor import keys as key_names
 from supervisor.circuit import Breaker
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument, NewerStore, Refused
-from supervisor.keys import CHILD_PREFIX, POOL, SUPERVISOR, Keys
+from supervisor.keys import ANY, CHILD_PREFIX, POOL, SUPERVISOR, Keys
 from supervisor.logs import Troubles, logger
 from supervisor.metrics import is_counted_by, is_of_worker
 from supervisor.model import (
@@ -33,6 +33,7 @@ from supervisor.model import (
     Incident,
     Lease,
     NodeDocument,
+    ScopeDocument,
     SupervisorSettings,
     TickDocument,
 )
@@ -92,17 +93,17 @@ class Index:
     revision: int = 0
     orders: Mapping[str, Order] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def workers(self) -> list[tuple[str, str]]:
         """Return (id, place) of the workers, sorted by id."""
         return sorted((item, place) for item, place in self.places.items() if not item.startswith(CHILD_PREFIX))
 
-    @property
+    @cached_property
     def children(self) -> list[tuple[str, str]]:
         """Return (id, place) of the children, sorted by id; ids are `child/NAME`."""
         return sorted((item, place) for item, place in self.places.items() if item.startswith(CHILD_PREFIX))
 
-    @property
+    @cached_property
     def nodes(self) -> tuple[str, ...]:
         """Return the nodes that the fleet declares or places something on."""
         return tuple(sorted({*self.settings.nodes, *self.places.values()} - {POOL}))
@@ -117,18 +118,23 @@ class Index:
         places = {item: place for item, place in self.places.items() if place == node}
         return replace(self, settings=msgspec.structs.replace(self.settings, nodes=(node,)), places=places)
 
-    @property
+    @cached_property
     def floats(self) -> bool:
         """Tell whether the fleet has floating workers."""
         return any(place == POOL for _, place in self.workers)
 
 
 class GateAnswer(NamedTuple):
-    """What the gate says: "started", "held" or "early"; Redis' time; why a hold-off has begun, or ""."""
+    """What the gate says: "started", "held" or "early"; Redis' time; why a hold-off has begun, or "".
+
+    To a tick that starts also the scope that the last one has left, None if that did not end well, and the marks.
+    """
 
     answer: str
     now: float
     held_off: str = ""
+    scope: ScopeDocument | None = None
+    marks: tuple[str, ...] = ()
 
 
 class Memory(NamedTuple):
@@ -174,6 +180,7 @@ class Store:
         self._troubles = Troubles(log)
         self._introduces = True
         self._audits = True
+        self._indexes: dict[str, Index] = {}
 
     def keys(self, supervisor: str) -> Keys:
         """Return the keys of a supervisor."""
@@ -233,20 +240,27 @@ class Store:
         return sorted(self.client.smembers(key_names.supervisors(self.namespace)))
 
     def index(self, supervisor: str) -> Index | None:
-        """Return what a supervisor has, or None when no fleet was applied for it."""
-        keys = self.keys(supervisor)
+        """Return what a supervisor has, or None when no fleet was applied for it.
+
+        It is read when its revision has changed, which it does with everything in it.
+        """
+        keys, known = self.keys(supervisor), self._indexes.get(supervisor)
+        if known is not None and known.revision and int(self.client.get(keys.revision) or 0) == known.revision:
+            return known
         where = [keys.settings, keys.revision, keys.index, keys.generations, keys.orders]
         settings, revision, places, generations, orders = self.scripts.run("read", where, [2])
         if not settings:
             return None
         numbers = {item: int(number) for item, number in _pairs(generations)}
-        return Index(
+        index = Index(
             decode(settings, SupervisorSettings, keys.settings),
             dict(_pairs(places)),
             numbers,
             int(revision or 0),
             {name: decode(text, Order, f"{keys.orders} {name}") for name, text in _pairs(orders)},
         )
+        self._indexes[supervisor] = index
+        return index
 
     def read(self, kind: type[D], key: str) -> D | None:
         """Return the document at `key`, or None. Raises `BadDocument`."""
@@ -316,22 +330,43 @@ class Store:
         saw it), or when it never saw a tick although a fleet is `mirrored` on disk.
         """
         keys = self.keys(supervisor)
-        where = [keys.tick, keys.counters(SUPERVISOR), keys.events(SUPERVISOR)]
+        where = [keys.tick, keys.counters(SUPERVISOR), keys.events(SUPERVISOR), keys.scope]
         where += [keys.wake(place) for place in (SUPERVISOR, *index.places_used)]
         times = [TICK_LEASE, index.settings.tick_interval, TICK_DEBOUNCE, HOLD_OFF]
-        answer, now, why = self.scripts.run("gate", where, [tick_id, *times, int(mirrored), int(stepped)])
-        return GateAnswer(str(answer), float(now), str(why))
+        saw = [int(mirrored), int(stepped)]
+        arguments: list[str | float] = [tick_id, *times, *saw, key_names.MARKS_CAP]
+        answer, now, why, *rest = self.scripts.run("gate", where, arguments)
+        if not rest:
+            return GateAnswer(str(answer), float(now), str(why))
+        last, scope, *marks = rest
+        return GateAnswer(str(answer), float(now), str(why), self._scope(scope, last, keys.scope), tuple(marks))
+
+    def _scope(self, text: str, last_tick: str, key: str) -> ScopeDocument | None:
+        """Return the scope that the last tick has left. One that died, or of an older version, has left none."""
+        try:
+            scope = decode(text, ScopeDocument, key) if text else None
+        except BadDocument:  # of another version: this tick looks at all, and writes it anew
+            return None
+        return scope if scope is not None and scope.tick_id == last_tick else None
 
     def finish_tick(
-        self, supervisor: str, tick_id: str, report: str, skips: Mapping[str, int], mismatches: Sequence[str] = ()
+        self,
+        supervisor: str,
+        tick_id: str,
+        report: str,
+        skips: Mapping[str, int],
+        mismatches: Sequence[str] = (),
+        scope: ScopeDocument | None = None,
     ) -> bool:
         """End a tick with its report (JSON), count its skips, and keep since when workers are not as desired.
 
-        Return False when another tick had taken over. `mismatches` are the ids of the workers that it found so.
+        Return False when another tick had taken over. `mismatches` are the ids of the workers that it found so; `scope`
+        is whom the next tick has to look at, all without it.
         """
         keys = self.keys(supervisor)
-        where = [keys.tick, keys.counters(SUPERVISOR), keys.mismatches]
+        where = [keys.tick, keys.counters(SUPERVISOR), keys.mismatches, keys.scope]
         arguments: list[str | int] = [tick_id, report, msgspec.json.encode(mismatches).decode()]
+        arguments.append("" if scope is None else encode(scope))
         for reason, number in skips.items():
             arguments += [reason, number]
         return bool(self.scripts.run("finish", where, arguments))
@@ -420,8 +455,10 @@ class Store:
         self._mark_removed(pipe, keys, fleet, before, applied)
         return applied
 
-    def _wish(self, of: Sequence[Keys], write: Callable[[Any], T]) -> T:
+    def _wish(self, of: Sequence[Keys], write: Callable[[Any], T], of_whom: str = ANY) -> T:
         """Change what people wish `of` supervisors; `write` reads, begins to queue (`multi`) and queues its changes.
+
+        `of_whom`: the id of the worker or child that the next tick has to look at for that.
 
         It is called again when what is wished for, or where, has changed since it read.
         """
@@ -429,8 +466,7 @@ class Store:
         def transaction(pipe: Any) -> T:
             result = write(pipe)
             for keys in of:
-                pipe.set(keys.wake(SUPERVISOR), "1", ex=60)
-                self.scripts.queue(pipe, "touch", [keys.revision])
+                self.scripts.queue(pipe, "touch", [keys.revision, keys.wake(SUPERVISOR)], [of_whom])
             return result
 
         changed: T = self.client.transaction(transaction, *(keys.revision for keys in of), value_from_callable=True)
@@ -600,7 +636,7 @@ class Store:
             # not where the worker is: its node must not be able to remove what operators did
             pipe.xadd(keys.events(SUPERVISOR), told, maxlen=key_names.EVENTS_CAP, approximate=True)
 
-        self._wish([keys], write)
+        self._wish([keys], write, worker_id)
 
     def force_circuit(self, supervisor: str, state: str, by: str, reason: str) -> None:
         """Force a circuit "open" or "closed", or reset it (""): then the checks count again, and attempts from 0."""
@@ -679,10 +715,10 @@ class Store:
         place: str,
         observed: Mapping[str, Observed | ChildObserved],
         collector: CollectorDocument,
-        wake: bool,
+        news: Collection[str] = (),
         rejected: Mapping[str, Rejected] = MappingProxyType({}),
     ) -> bool:
-        """Write what a node's collector saw of a place, with its heartbeat; `wake` when a tick should see a change.
+        """Write what a node's collector saw of a place, with its heartbeat; `news` are the ids that a tick should see.
 
         `rejected` are readings that were not believed, by id; what is observed then says so. Return whether Redis is
         full: it was written all the same, and the place's history has given way.
@@ -693,9 +729,9 @@ class Store:
         texts: list[str | float] = []
         for item, document in observed.items():
             aside = rejected.get(item)
-            texts += [item, document.collected_at, encode(document)]
+            texts += [item, document.collected_at, encode(document), int(item in news)]
             texts += [aside.reason, aside.text] if aside else ["", ""]
-        arguments = [encode(collector), int(wake), place, CLOCK_STEP, *texts]
+        arguments = [encode(collector), place, CLOCK_STEP, *texts]
         _, full = self.scripts.run("observe", where, arguments)
         return bool(full)
 

@@ -13,6 +13,7 @@ import msgspec
 from actions.restart_child import RestartChild
 from supervisor import breaker as breaking
 from supervisor import failures
+from supervisor import scope as scoping
 from supervisor.admission import Skip, SkipReason
 from supervisor.breaker import Decision, Notice, Said, Values
 from supervisor.circuit import Breaker
@@ -29,7 +30,7 @@ from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
 from supervisor.store import Index
 from supervisor.traces import OFF, Span
-from supervisor.view import Child, World, load_world, under
+from supervisor.view import Child, World, load_world, under, with_workers
 
 log = logger("supervisor.tick")
 _QUARANTINES = "supervisor_quarantines_total|"
@@ -37,13 +38,17 @@ _TRANSITIONS = "supervisor_circuit_transitions_total|"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tick did. `last_action` in the plan's words: NormalTick, or ChildRestart when it restarted a child."""
+    """What a tick did. `last_action` in the plan's words: NormalTick, or ChildRestart when it restarted a child.
+
+    `workers` that there are; `looked_at`: those of them that the tick had to look at.
+    """
 
     tick_id: str
     now: float
     last_action: str
     circuit: str
     workers: int
+    looked_at: int
     claimed: int
     refused: int
     transitions: int
@@ -61,9 +66,8 @@ class Tick:
     id: str
     started: float
 
-    def run(self, world: World) -> Report:
-        """Decide and apply on a loaded world."""
-        decided = decide(world)
+    def run(self, world: World, decided: Decided) -> Report:
+        """Apply what was decided on a loaded world."""
         decision, plan = decided.decision, decided.plan
         self._reap(decided)
         label = world.index.settings.worker_label
@@ -97,7 +101,8 @@ class Tick:
         breaker = decided.decision.breaker
         if breaker.is_open and not world.breaker.is_open:
             return {}
-        return self.runtime.recorder.frames(self.supervisor, under(world.view, breaker, world.now), decided.plan)
+        view = under(world.view, breaker, world.now)
+        return self.runtime.recorder.frames(self.supervisor, view, decided.plan, world.index.places)
 
     def _reap(self, decided: Decided) -> None:
         """Free the leases past their deadline."""
@@ -190,7 +195,8 @@ class Tick:
             now=world.now,
             last_action="ChildRestart" if restarted else "NormalTick",
             circuit=decision.breaker.effective,
-            workers=len(world.view.subjects),
+            workers=len(world.index.workers),
+            looked_at=len(world.view.subjects),
             claimed=len(applied.messages),
             refused=len(applied.refused),
             transitions=sum(bool(_moved(step)) for step in plan.steps),
@@ -240,10 +246,16 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
     if gate.answer != "started":
         return None
     now = store.now() if look_at_nodeless(runtime, supervisor, index) else gate.now
-    world = load_world(runtime, supervisor, index, now)
-    report = Tick(runtime, publish, supervisor, tick_id, started).run(world)
+    world = load_world(runtime, supervisor, index, now, workers=False)
+    found = scoping.facts(world.breaker, world.view, world.nodes, world.drained, now)
+    look = scoping.look(gate.scope, gate.marks, found, index.workers, index.places, now)
+    world = with_workers(runtime, supervisor, world, look.items)
+    decided = decide(world)
+    report = Tick(runtime, publish, supervisor, tick_id, started).run(world, decided)
     mismatches = [subject.id for subject in world.view.subjects if not is_as_desired(subject)]
-    store.finish_tick(supervisor, tick_id, msgspec.json.encode(report).decode(), report.skips, mismatches)
+    scope = scoping.next_scope(tick_id, found, look, world.view.subjects, decided.plan, mismatches, now)
+    text = msgspec.json.encode(report).decode()
+    store.finish_tick(supervisor, tick_id, text, report.skips, mismatches, scope)
     store.know_nodes([name for name, (beat, _) in world.nodes.items() if beat is not None])
     return report
 

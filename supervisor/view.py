@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -24,6 +24,7 @@ from supervisor.plan import Subject, View
 from supervisor.rendezvous import Heartbeats, is_away
 from supervisor.rules import Declared
 from supervisor.runtime import Runtime
+from supervisor.scope import Items
 from supervisor.store import Index, Store, decode
 from workers.duration import ago
 from workers.model import STALE_AFTER, Control, Desired, Identity, Metadata, Override, Snapshot, Status, Transition
@@ -137,7 +138,7 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float, work
     away = {place for place, (node, _) in nodes.items() if is_away(node, now)}
     children, unreadable = _load_children(runtime, supervisor, index, away, times)
     view = View(
-        subjects=tuple(_load_subjects(runtime, supervisor, index, breaker, times)) if workers else (),
+        subjects=tuple(_load_subjects(runtime, supervisor, index, index.workers, breaker, times)) if workers else (),
         verdicts={
             **{item.removeprefix(CHILD_PREFIX): Verdict("unknown", why) for item, why in unreadable.items()},
             **{child.spec.name: child.verdict for child in children},
@@ -149,6 +150,17 @@ def load_world(runtime: Runtime, supervisor: str, index: Index, now: float, work
         hold_until=tick.hold_until if tick else 0.0,
     )
     return World(index, now, breaker, tuple(children), nodes, under(view, breaker, now), unreadable)
+
+
+def with_workers(runtime: Runtime, supervisor: str, world: World, items: Items) -> World:
+    """Return a world that was loaded without its workers with these, and with those that they depend on."""
+    index, times = world.index, Times(world.now, world.view.data_since)
+    subjects = _load_subjects(runtime, supervisor, index, items, world.breaker, times)
+    there = {item for item, _ in items}
+    needed = {name for one in subjects if one.snapshot is not None for name in one.snapshot.desired.depends_on}
+    others = [(item, index.places[item]) for item in sorted(needed - there) if item in index.places]
+    subjects += _load_subjects(runtime, supervisor, index, others, world.breaker, times)
+    return replace(world, view=msgspec.structs.replace(world.view, subjects=tuple(subjects)))
 
 
 def under(view: View, breaker: Breaker, now: float) -> View:
@@ -226,12 +238,14 @@ def _verdict(spec: ChildSpec, seen: ChildObserved | None, node_away: bool, last:
     return Verdict("unknown", why) if why is not None else judge(spec, seen, node_away, last, times.now)
 
 
-def _load_subjects(runtime: Runtime, supervisor: str, index: Index, breaker: Breaker, times: Times) -> list[Subject]:
+def _load_subjects(
+    runtime: Runtime, supervisor: str, index: Index, items: Items, breaker: Breaker, times: Times
+) -> list[Subject]:
     return [
         _ordered(
             _subject(runtime, supervisor, item, place, texts, index.generations.get(item, 0), breaker, times), index
         )
-        for item, place, texts in runtime.store.read_worker(supervisor, index.workers)
+        for item, place, texts in runtime.store.read_worker(supervisor, items)
     ]
 
 

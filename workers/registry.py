@@ -83,6 +83,7 @@ def built_in() -> WorkerRegistry:
             derive=workers.benthos.states.derive,
             observe=workers.benthos.observe.observe,
             component=workers.process.observe.component,
+            matters=workers.benthos.observe.matters,
         )
     )
     registry.register(

@@ -1,7 +1,7 @@
 -- End a tick: free the tick lease and keep the report, if the lease is still this tick's.
--- KEYS  1 tick (string)  2 counters (hash)  3 mismatches (hash)
+-- KEYS  1 tick (string)  2 counters (hash)  3 mismatches (hash)  4 scope (string)
 -- ARGV  1 now ('' = Redis')  2 tick id  3 report as text (JSON, stored as it is)  4 ids, as JSON, of the workers that the
---       tick found not to be as desired, then per skip reason: name, number
+--       tick found not to be as desired  5 ScopeDocument of the next tick, then per skip reason: name, number
 -- Returns 1, or 0 when another tick has taken over.
 even_when_full(KEYS[1])
 local now = seconds(now_us(ARGV[1]))
@@ -14,7 +14,8 @@ tick.report = ARGV[3]
 save(KEYS[1], tick)
 count(KEYS[2], 'supervisor_ticks_total')
 observe(KEYS[2], 'supervisor_tick_duration_seconds', '', tick.duration, {0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5})
-for i = 5, #ARGV, 2 do count(KEYS[2], 'supervisor_skips_total|' .. ARGV[i], tonumber(ARGV[i + 1])) end
+redis.call('SET', KEYS[4], ARGV[5])
+for i = 6, #ARGV, 2 do count(KEYS[2], 'supervisor_skips_total|' .. ARGV[i], tonumber(ARGV[i + 1])) end
 
 local found = {}
 for _, id in ipairs(cjson.decode(ARGV[4])) do

@@ -14,5 +14,5 @@ end
 save(KEYS[1], circuit)
 touch(KEYS[3], us)
 event(KEYS[2], {'event', 'operator.circuit', 'forced', ARGV[2], 'by', ARGV[3], 'reason', ARGV[4]})
-redis.call('SET', KEYS[4], '1', 'EX', 60)
+mark(KEYS[4], '*')
 return circuit.generation

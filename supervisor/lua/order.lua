@@ -23,5 +23,5 @@ circuit.generation = (circuit.generation or 0) + 1
 save(KEYS[2], circuit)
 touch(KEYS[4], us)
 event(KEYS[3], {unpack(ARGV, 5)})
-redis.call('SET', KEYS[5], '1', 'EX', 60)
+mark(KEYS[5], '*')
 return 1

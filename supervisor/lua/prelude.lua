@@ -71,10 +71,20 @@ local function observe(counters, name, labels, value, buckets)
   redis.pcall('HINCRBYFLOAT', counters, name .. '_sum' .. labels, string.format('%.6f', value))
 end
 
+-- mark(wake, id): something about a worker or child has changed that the next tick has to look at; '*': about anything.
+-- An older version, or an older ACL file, knows the key as a string, which says the latter.
+local function mark(wake, id)
+  if type(redis.pcall('SADD', wake, id)) == 'table' then
+    redis.pcall('SET', wake, '1', 'EX', 60)
+  else
+    redis.pcall('EXPIRE', wake, 60)
+  end
+end
+
 local function ask(asks, wake, id)
   redis.call('RPUSH', asks, id)
   redis.call('LTRIM', asks, -1000, -1)
-  redis.call('SET', wake, '1', 'EX', 60)
+  mark(wake, id)
 end
 
 -- What is told of an action, with the id of its trace if it is traced.

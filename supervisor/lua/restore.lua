@@ -37,5 +37,5 @@ for name, text in pairs(wishes.orders) do redis.call('HSET', KEYS[11], name, tex
 local tick = load(KEYS[6]) or {schema = 1}
 hold_off(tick, now, tonumber(ARGV[4]))
 save(KEYS[6], tick)
-redis.call('SET', KEYS[9], '1', 'EX', 60)
+mark(KEYS[9], '*')
 return 1

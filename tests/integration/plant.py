@@ -145,9 +145,9 @@ class Plant:
         self.store.heartbeat(NAME, document)
 
     def observe(self, observed: Mapping[str, Observed | ChildObserved], wake: bool = False) -> None:
-        """Write what the collector of edge-1 saw."""
+        """Write what the collector of edge-1 saw; `wake`: all of it is news."""
         heartbeat = CollectorDocument(node=NODE, pid=2, at=self.clock.now(), observed=len(observed), clock_skew=0.0)
-        self.store.save_observations(NAME, NODE, observed, heartbeat, wake)
+        self.store.save_observations(NAME, NODE, observed, heartbeat, observed if wake else ())
 
     def down(self, **changes: Any) -> Observed:
         """Return a look, made now, at a worker that does not run."""

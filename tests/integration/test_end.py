@@ -59,7 +59,7 @@ def test_an_end_frees_the_lease_counts_tells_and_asks_for_an_observation(plant: 
     }
     assert plant.events() == [*events, told]
     assert plant.asks() == ["flow-1"]
-    assert plant.client.get(plant.keys.wake(NODE)) == "1"
+    assert plant.client.smembers(plant.keys.wake(NODE)) == {"flow-1"}
     assert 0 < plant.client.ttl(plant.keys.wake(NODE)) <= 60
     assert plant.events(SUPERVISOR) == []
 

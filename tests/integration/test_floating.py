@@ -54,7 +54,7 @@ def see(plant: Plant, item: str, running: bool, node: str = NODE) -> None:
     now = plant.clock.now()
     heartbeat = CollectorDocument(node=node, pid=2, at=now, observed=1, clock_skew=0.0)
     seen = CommandObserved(collected_at=now, running=running, config_id="c1" if running else "")
-    plant.store.save_observations(NAME, POOL, {item: seen}, heartbeat, wake=True)
+    plant.store.save_observations(NAME, POOL, {item: seen}, heartbeat, [item])
 
 
 def skips(plant: Plant) -> tuple[Skip, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from supervisor.keys import SUPERVISOR
-from supervisor.model import TickDocument
+from supervisor.keys import MARKS_CAP, SUPERVISOR
+from supervisor.model import ScopeDocument, TickDocument
 from supervisor.store import Store
 from tests.factories import NOW
 from tests.integration.plant import NAME, NODE, Plant
@@ -19,7 +20,7 @@ def ask(plant: Plant, tick_id: str, **saw: bool) -> tuple[str, float]:
 
 @pytest.fixture
 def asleep(plant: Plant) -> Plant:
-    """Return a plant whose first tick t1 began and ended at NOW; no wake flag is set."""
+    """Return a plant whose first tick t1 began and ended at NOW; nothing is marked."""
     assert ask(plant, "t1") == ("started", NOW)
     assert plant.store.finish_tick(NAME, "t1", "{}", {})
     return plant
@@ -31,11 +32,54 @@ def test_the_first_tick_starts_and_holds_the_lease_for_five_seconds(plant: Plant
     assert plant.counters(SUPERVISOR) == {}
 
 
-def test_a_start_takes_the_wake_flags_of_all_places(plant: Plant) -> None:
-    for place in (SUPERVISOR, NODE):
-        plant.client.set(plant.keys.wake(place), "1")
-    assert ask(plant, "t1") == ("started", NOW)
+def marks(plant: Plant) -> set[str]:
+    """Start a tick and return the marks that it is told."""
+    index = plant.store.index(NAME)
+    assert index is not None
+    return set(plant.store.begin_tick(NAME, index, "t1").marks)
+
+
+def test_a_start_takes_the_marks_of_all_places(plant: Plant) -> None:
+    plant.client.delete(plant.keys.wake(SUPERVISOR))
+    plant.client.sadd(plant.keys.wake(SUPERVISOR), "flow-1", "flow-2")
+    plant.client.sadd(plant.keys.wake(NODE), "flow-2", "child/broker")
+    assert marks(plant) == {"flow-1", "flow-2", "child/broker"}
     assert plant.client.exists(plant.keys.wake(SUPERVISOR), plant.keys.wake(NODE)) == 0
+
+
+def test_more_marks_than_are_worth_telling_stand_for_anything(plant: Plant) -> None:
+    plant.client.sadd(plant.keys.wake(NODE), *(f"flow-{number}" for number in range(MARKS_CAP + 1)))
+    assert marks(plant) == {"*"}
+    assert plant.client.exists(plant.keys.wake(NODE)) == 0
+
+
+@pytest.mark.parametrize("spoilt", ["string", "list"])
+def test_a_mark_of_an_older_version_or_a_spoilt_one_stands_for_anything(plant: Plant, spoilt: str) -> None:
+    key = plant.keys.wake(NODE)
+    plant.client.set(key, "1") if spoilt == "string" else plant.client.rpush(key, "x")
+    plant.observe({"flow-1": plant.down()}, wake=True)
+    assert marks(plant) == {"*"}
+    assert plant.client.exists(key) == 0
+
+
+def test_a_tick_is_told_the_scope_of_the_last_one_if_that_has_ended(plant: Plant) -> None:
+    def scope_after(tick_id: str) -> ScopeDocument | None:
+        plant.clock.advance(1.0)
+        index = plant.store.index(NAME)
+        assert index is not None
+        return plant.store.begin_tick(NAME, index, tick_id).scope
+
+    kept = ScopeDocument(tick_id="t1", at=NOW, of_all="x", seen=("edge-1",), unsettled=("flow-1",), turn="flow-2")
+    assert scope_after("t1") is None
+    assert plant.store.finish_tick(NAME, "t1", "{}", {}, [], kept)
+    assert scope_after("t2") == kept
+    plant.clock.advance(10.0)
+    assert scope_after("t3") is None, "t2 never ended"
+    assert plant.store.finish_tick(NAME, "t3", "{}", {})
+    assert scope_after("t4") is None, "t3 left none"
+    assert plant.store.finish_tick(NAME, "t4", "{}", {}, [], msgspec.structs.replace(kept, tick_id="t4"))
+    plant.client.set(plant.keys.scope, '{"schema": 2}')
+    assert scope_after("t5") is None, "another version wrote it"
 
 
 def test_a_held_lease_lets_nobody_in_and_changes_nothing_before_the_next_is_due(plant: Plant) -> None:
@@ -74,19 +118,20 @@ def test_a_tick_that_ended_is_followed_after_four_fifths_of_the_interval(asleep:
 
 
 @pytest.mark.parametrize("place", [SUPERVISOR, NODE])
-def test_a_wake_flag_lets_a_tick_start_early_once_50_ms_have_passed(asleep: Plant, place: str) -> None:
-    asleep.client.set(asleep.keys.wake(place), "1")
+def test_a_mark_lets_a_tick_start_early_once_50_ms_have_passed(asleep: Plant, place: str) -> None:
+    asleep.client.delete(asleep.keys.wake(SUPERVISOR))
+    asleep.client.sadd(asleep.keys.wake(place), "flow-1")
     asleep.clock.advance(0.049)
     assert ask(asleep, "t2")[0] == "early"
-    assert asleep.client.get(asleep.keys.wake(place)) == "1"
+    assert asleep.client.exists(asleep.keys.wake(place)) == 1
     asleep.clock.advance(0.002)
     assert ask(asleep, "t3")[0] == "started"
     assert asleep.client.exists(asleep.keys.wake(place)) == 0
 
 
-def test_a_wake_flag_does_not_break_a_held_lease(plant: Plant) -> None:
+def test_a_mark_does_not_break_a_held_lease(plant: Plant) -> None:
     ask(plant, "t1")
-    plant.client.set(plant.keys.wake(NODE), "1")
+    plant.client.sadd(plant.keys.wake(NODE), "flow-1")
     plant.clock.advance(0.5)
     before = plant.dump()
     assert ask(plant, "t2")[0] == "held"

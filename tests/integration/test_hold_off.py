@@ -48,13 +48,13 @@ def ready(plant: Plant) -> Plant:
 
 
 def test_the_first_tick_of_a_new_installation_is_not_held_off(plant: Plant) -> None:
-    assert ask(plant, "t1") == ("started", NOW, "")
+    assert ask(plant, "t1")[:3] == ("started", NOW, "")
     document = plant.tick_document()
     assert (document.data_since, document.hold_until) == (0.0, 0.0)
 
 
 def test_the_first_tick_on_a_redis_that_has_lost_a_mirrored_fleet_is_held_off(plant: Plant) -> None:
-    assert ask(plant, "t1", mirrored=True) == ("started", NOW, "emptied")
+    assert ask(plant, "t1", mirrored=True)[:3] == ("started", NOW, "emptied")
     document = plant.tick_document()
     assert (document.data_since, document.hold_until) == (NOW, pytest.approx(NOW + HOLD_OFF, abs=0.001))
 
@@ -68,7 +68,7 @@ def test_another_redis_starts_a_tick_at_once_and_a_hold_off_which_is_told(ready:
     assert ask(ready, "old")[0] == "early"
     restart(ready)
     now = ready.clock.now()
-    assert ask(ready, "new") == ("started", now, "restarted")
+    assert ask(ready, "new")[:3] == ("started", now, "restarted")
     document = ready.tick_document()
     assert (document.id, document.data_since) == ("new", now)
     assert document.hold_until == pytest.approx(now + HOLD_OFF, abs=0.001)
@@ -102,7 +102,7 @@ def test_a_clock_that_was_set_is_held_off_too(ready: Plant, saw: dict[str, bool]
 def test_a_clock_that_is_slewed_by_less_than_a_second_is_not_held_off(ready: Plant) -> None:
     started = ready.tick_document().started_at
     back = Store(ready.client, "test", lambda: started - 0.9)
-    assert back.begin_tick(NAME, must_index(ready), "t9") == ("started", started - 0.9, "")
+    assert back.begin_tick(NAME, must_index(ready), "t9")[:3] == ("started", started - 0.9, "")
 
 
 def test_in_a_hold_off_nothing_is_claimed_reaped_or_forgotten_and_afterwards_all_is(bare_plant: Plant) -> None:

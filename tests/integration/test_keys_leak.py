@@ -23,6 +23,7 @@ ONE_EACH = {
     "counters",
     "revision",
     "mismatches",
+    "scope",
     "orders",
     "rejected",
 }  # per place
@@ -115,5 +116,5 @@ def test_the_hunt_finds_a_key_that_nobody_bounds(plant: Plant) -> None:
     strays = ["test:stray", f"test:{NAME}:{NODE}:strange", f"test:{NAME}:{NODE}:lease:ghost", "other:key"]
     for key in strays:
         plant.client.set(key, "1")
-    plant.client.set(plant.keys.wake(NODE), "1")
+    plant.client.sadd(plant.keys.wake(NODE), "flow-1")
     assert unbounded(plant, {"flow-1"}) == sorted([*strays, plant.keys.wake(NODE)])

@@ -205,7 +205,7 @@ def both(plant: Plant, node: str, seen: Observed | None = None) -> None:
     """Let the executor and the collector of a node be alive; the latter saw flow-1 if told."""
     plant.store.heartbeat(NAME, NodeDocument(node=node, host="h1", boot_id="b1", executor=f"{node}@h", pid=1, slots=5))
     beat = CollectorDocument(node=node, pid=2, at=plant.clock.now(), observed=1, clock_skew=0.0)
-    plant.store.save_observations(NAME, node, {"flow-1": seen} if seen else {}, beat, wake=True)
+    plant.store.save_observations(NAME, node, {"flow-1": seen} if seen else {}, beat, ["flow-1"])
 
 
 def pass_ticks(plant: Plant, count: int, node: str, **running: Any) -> list[str]:

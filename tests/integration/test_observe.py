@@ -25,11 +25,11 @@ def test_observations_of_workers_and_children_are_written_with_the_heartbeat(pla
     assert store.read(CollectorDocument, keys.collector(NODE)) == heartbeat
 
 
-def test_only_news_wake_the_tick_and_the_flag_expires(plant: Plant) -> None:
+def test_only_news_wake_the_tick_and_the_mark_expires(plant: Plant) -> None:
     plant.observe({"flow-1": plant.up()})
     assert plant.client.exists(plant.keys.wake(NODE)) == 0
     plant.observe({"flow-1": plant.down()}, wake=True)
-    assert plant.client.get(plant.keys.wake(NODE)) == "1"
+    assert plant.client.smembers(plant.keys.wake(NODE)) == {"flow-1"}
     assert 0 < plant.client.ttl(plant.keys.wake(NODE)) <= 60
 
 
@@ -104,7 +104,7 @@ def test_a_reading_that_was_not_believed_is_counted_and_kept_aside_with_what_sta
     unknown = plant.down(error="pid is -4")
     heartbeat = CollectorDocument(node=NODE, pid=2, at=NOW, observed=1, clock_skew=0.0)
     aside = {"flow-1": Rejected("absurd", "pid is -4", "Observed(pid=-4)"), "flow-2": Rejected("absurd", "", "")}
-    plant.store.save_observations(NAME, NODE, {"flow-1": unknown}, heartbeat, wake=False, rejected=aside)
+    plant.store.save_observations(NAME, NODE, {"flow-1": unknown}, heartbeat, rejected=aside)
     assert stored(plant) == unknown
     assert rejected(plant) == (
         {"absurd": "1"},

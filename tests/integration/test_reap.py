@@ -42,7 +42,7 @@ def test_a_queued_lease_is_reaped_after_its_deadline_counted_once_and_told(plant
     }
     assert plant.events() == [*events, told]
     assert plant.asks() == ["flow-1"]
-    assert plant.client.get(plant.keys.wake(NODE)) == "1"
+    assert plant.client.smembers(plant.keys.wake(NODE)) == {"flow-1"}
     before = plant.dump()
     assert reap(plant, grant.token) is False
     assert plant.dump() == before

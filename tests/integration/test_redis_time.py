@@ -28,7 +28,7 @@ def test_every_script_uses_the_time_of_redis(real_client: Any, tmp_path: Path) -
     store.heartbeat(NAME, NodeDocument(node=NODE, host="h", boot_id="b", executor="e", pid=1, slots=1, at=7.0))
     index = store.index(NAME)
     assert index is not None
-    answer, started, _ = store.begin_tick(NAME, index, "t1")
+    answer, started, *_ = store.begin_tick(NAME, index, "t1")
     claim = Claim(Start(), "test", "", index.generations["flow-1"], "a1")
     (message,) = apply(store, NAME, "t1", Circuit(0), [Item("flow-1", NODE, claim=claim)]).messages
     assert runtime.leases.begin(grant_of(message), "r1", "e") is None

@@ -40,7 +40,7 @@ def lived(real_client: redis.Redis, tmp_path: Path) -> Plant:
         made.observe({"flow-1": made.down(), "flow-2": made.down(), "child/broker": made.child_up()}, wake=True)
         report = None
         while report is None:  # until the gate lets it start
-            real_client.set(made.keys.wake(NODE), "1")
+            real_client.sadd(made.keys.wake(NODE), "*")
             report = run_tick(made.runtime, made.sent.extend, NAME)
     return made
 

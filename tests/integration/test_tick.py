@@ -60,19 +60,20 @@ def without_id(report: Report) -> Report:
 
 
 def report(plant: Plant, **changes: object) -> Report:
-    """Return the report of a tick that did nothing."""
+    """Return the report of a tick that did nothing, but looked at all."""
     usual = Report(
         tick_id="",
         now=plant.clock.now(),
         last_action="NormalTick",
         circuit="closed",
         workers=1,
+        looked_at=1,
         claimed=0,
         refused=0,
         transitions=0,
         skips={},
     )
-    return msgspec.structs.replace(usual, **changes)
+    return msgspec.structs.replace(usual, **{"looked_at": changes.get("workers", 1), **changes})
 
 
 def test_a_tick_without_a_fleet_is_none(bare_plant: Plant) -> None:

@@ -67,10 +67,10 @@ def test_a_node_whose_name_stands_for_others_keys_is_refused(name: str) -> None:
 
 def test_every_kind_of_key_is_known_as_no_name_for_a_node() -> None:
     keys = Keys("n", "s")
-    single = [keys.settings, keys.index, keys.generations, keys.tick, keys.circuit, keys.incidents, keys.mismatches]
+    single = [keys.settings, keys.index, keys.generations, keys.tick, keys.circuit, keys.incidents]
     of_place = ("node", "collector", "rejected", "wake", "asks", "events", "counters")
     of_item = ("identity", "desired", "override", "control", "observed", "status", "lease")
-    everything = [*single, keys.revision, *(getattr(keys, kind)("p") for kind in of_place)]
+    everything = [*single, keys.revision, keys.mismatches, keys.scope, *(getattr(keys, kind)("p") for kind in of_place)]
     everything += [getattr(keys, kind)("p", "i") for kind in of_item]
     everything += [keys.orders, keys.history("p"), keys.follows("p"), keys.output("p", "f")]
     assert {key.split(":")[3] for key in everything} <= acl._KINDS

@@ -37,7 +37,7 @@ def running(collected_at: float = NOW - 1, **changes: Any) -> Subject:
 
 def recorded(recorder: Recorder, view: View) -> dict[str, Frame]:
     """Return the frames that a recorder keeps of the plan for a view, as they are read back."""
-    kept = recorder.frames("plant-1", view, make_plan(view, NOW))
+    kept = recorder.frames("plant-1", view, make_plan(view, NOW), {one.id: one.place for one in view.subjects})
     return {item: msgspec.json.decode(text, type=Frame) for item, text in kept.items()}
 
 

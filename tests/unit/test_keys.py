@@ -10,7 +10,9 @@ import pytest
 from supervisor.keys import POOL, SUPERVISOR, Keys, celery_prefix, nodes, queue_of, schema, supervisors
 
 KEYS = Keys("fsm", "plant-1")
-OF_THE_LOOP = ("settings", "index", "generations", "tick", "circuit", "incidents", "mismatches", "orders", "revision")
+OF_THE_LOOP = (
+    *("settings", "index", "generations", "tick", "scope", "circuit", "incidents", "mismatches", "orders", "revision"),
+)
 OF_A_PLACE = ("node", "collector", "rejected", "wake", "asks", "events", "history", "counters", "follows")
 OF_AN_ITEM = ("identity", "desired", "override", "control", "observed", "status", "lease", "output")
 OF_A_PROCESS = ("refused",)

@@ -9,7 +9,7 @@ import msgspec
 
 from workers.benthos import replies
 from workers.benthos.config import BenthosConfig
-from workers.benthos.states import BenthosObserved
+from workers.benthos.states import BenthosObserved, Flow, flow_of
 from workers.benthos.window import Sample, between, keep
 from workers.model import Observed
 from workers.process import observe as process
@@ -49,6 +49,13 @@ async def observe(target: Target, previous: Observed | None, collected_at: float
         words = f"{target.config.http}: {error or type(error).__name__}"
         return msgspec.structs.replace(base, http_error=words[: replies.MAX_WORDS])
     return described(base, answers, target.config.window)
+
+
+def matters(observed: Observed, target: Target) -> Flow | None:
+    """Return what passes through it, which `derive` goes by: counters alone are no news, that they stand still is."""
+    if not isinstance(observed, BenthosObserved) or not isinstance(target.config, BenthosConfig):
+        return None
+    return flow_of(observed, target.config.streams, target.config.max_error_rate)
 
 
 async def ask(address: str, version: str = "") -> Answers:

@@ -107,6 +107,11 @@ def classify(snapshot: Snapshot, observed: Observed) -> tuple[str, str]:
     return flow, f"pid {seen.pid} {words}"
 
 
+def flow_of(seen: BenthosObserved, streams: bool, max_error_rate: float) -> Flow:
+    """Return what a running Benthos amounts to, by what was seen of it alone."""
+    return _flow(seen, streams, max_error_rate)[0]
+
+
 def _flow(seen: BenthosObserved, streams: bool, max_error_rate: float) -> tuple[Flow, str]:
     """Return what a running Benthos amounts to."""
     if seen.http_error is not None:
