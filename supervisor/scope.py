@@ -22,7 +22,7 @@ from workers.model import STALE_AFTER
 
 SETTLING = 30.0  # seconds after a change for which each tick looks: what time alone does is mostly done by then
 ROUND = 60.0  # seconds in which the slices come round, as long as LARGEST is enough for that
-LARGEST = 500  # workers in a slice, which cost a tick some milliseconds; beyond 30,000 workers a round takes longer
+LARGEST = 500  # workers looked at in turn in a second, which take some milliseconds; above 30,000 a round takes longer
 FEW = 200  # workers that are all looked at by each tick
 VALID_FOR = 30.0  # seconds for which a scope counts: marks live for 60
 
@@ -84,7 +84,7 @@ def look(
 
 def _slice(items: Items, turn: str, elapsed: float) -> tuple[Items, str]:
     """Return the workers whose turn it is, by the seconds since the last tick, and whose turn is next."""
-    number = min(LARGEST, math.ceil(len(items) * elapsed / ROUND))
+    number = min(math.ceil(LARGEST * elapsed), math.ceil(len(items) * elapsed / ROUND))
     first = bisect_left(items, (turn, ""))
     last = first + number
     return items[first:last], items[last][0] if last < len(items) else ""
@@ -105,15 +105,25 @@ def next_scope(
         at=now,
         of_all=found.of_all,
         seen=found.seen,
-        unsettled=unsettled(subjects, plan, mismatches, now),
+        unsettled=unsettled(found, subjects, plan, mismatches, now),
         turn=looked.turn,
     )
 
 
-def unsettled(subjects: Sequence[Subject], plan: Plan, mismatches: Collection[str], now: float) -> tuple[str, ...]:
-    """Return those, of the workers that were looked at, that the next tick has to look at again."""
+def unsettled(
+    found: Facts, subjects: Sequence[Subject], plan: Plan, mismatches: Collection[str], now: float
+) -> tuple[str, ...]:
+    """Return those, of the workers that were looked at, that the next tick has to look at again.
+
+    A node on which not all is looked at in time has no watermark: its workers are asked one by one for their age.
+    """
     busy = {step.subject.id for step in plan.steps} | {skip.worker_id for skip in plan.skips} | set(mismatches)
-    return tuple(subject.id for subject in subjects if subject.id in busy or not _is_settled(subject, now))
+    seen = {*found.seen, POOL}
+    return tuple(
+        subject.id
+        for subject in subjects
+        if subject.id in busy or subject.place not in seen or not _is_settled(subject, now)
+    )
 
 
 def _is_settled(subject: Subject, now: float) -> bool:

@@ -245,6 +245,8 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
         log.tell("store.hold_off", **fields)
     if gate.answer != "started":
         return None
+    # the gate has taken the marks: of what was wished for since the first reading, this tick alone hears
+    index = store.index(supervisor) or index
     now = store.now() if look_at_nodeless(runtime, supervisor, index) else gate.now
     world = load_world(runtime, supervisor, index, now, workers=False)
     found = scoping.facts(world.breaker, world.view, world.nodes, world.drained, now)

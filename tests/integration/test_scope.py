@@ -229,3 +229,18 @@ def test_what_a_worker_depends_on_is_known_though_it_needs_no_look(
         field.look(NODES[0])
         report, messages = bare_plant.must_tick()
     assert (report.looked_at, report.skips, messages) == (2, {"dependency": 1}, [])
+
+
+def test_a_worker_that_is_applied_while_a_tick_asks_to_start_is_looked_at_by_it(
+    bare_plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_plant.apply_fleet(worker("flow-1"))
+    begin = bare_plant.store.begin_tick
+
+    def apply_first(*arguments: Any) -> Any:
+        bare_plant.apply_fleet(worker("flow-1"), worker("flow-2"))
+        return begin(*arguments)
+
+    monkeypatch.setattr(bare_plant.store, "begin_tick", apply_first)
+    report, _ = bare_plant.must_tick()
+    assert (report.workers, report.looked_at) == (2, 2)

@@ -12,7 +12,7 @@ from actions.start import Start
 from actions.stop import Stop
 from tests.factories import NOW, make_snapshot
 from workers.benthos.config import BenthosConfig
-from workers.benthos.states import BenthosObserved, Flow, classify, derive
+from workers.benthos.states import BenthosObserved, Flow, classify, derive, flow_of
 from workers.benthos.window import Window
 from workers.duration import Duration
 from workers.model import Exit, Observed, Signal, Snapshot, Transition
@@ -116,6 +116,11 @@ def test_the_connections_of_a_benthos_in_streams_mode_are_its_streams_and_no_mat
     empty = but(window=Window(seconds=9.0), ready=True, input_connected=False, output_connected=False)
     assert classify(benthos(empty, streams=True), empty) == (Flow.QUIET, "pid 42 runs streams, no message for 9s")
     assert classify(benthos(SILENT, streams=True), SILENT)[0] == Flow.SILENT
+
+
+@pytest.mark.parametrize("seen", [FLOWING, SILENT, UNCONNECTED, ERRING, QUIET])
+def test_what_passes_through_it_is_news_as_it_is_told_to_derive(seen: BenthosObserved) -> None:
+    assert flow_of(seen, streams=False, max_error_rate=0.05) == classify(benthos(seen), seen)[0]
 
 
 def test_how_many_errors_there_may_be_is_configured() -> None:

@@ -48,6 +48,7 @@ def test_a_round_takes_as_long_however_often_a_tick_is_woken_until_a_slice_is_to
     many = [(f"{number:06}", "edge-1") for number in range(100_000)]
     seen = look(make_scope(), (), FACTS, many, dict(many), NOW)
     assert len(seen.items) == LARGEST < len(many) / ROUND
+    assert len(look(make_scope(at=NOW - 0.1), (), FACTS, many, dict(many), NOW).items) == LARGEST / 10
 
 
 def test_the_unsettled_and_the_marked_are_looked_at_but_no_children_and_none_that_are_gone() -> None:
@@ -128,7 +129,12 @@ def test_a_node_is_seen_while_even_its_oldest_look_is_fresh() -> None:
 
 
 def left(subject: Any, plan: Plan = Plan((), ()), mismatches: tuple[str, ...] = ()) -> tuple[str, ...]:  # noqa: B008 - frozen
-    return unsettled([subject], plan, mismatches, NOW)
+    return unsettled(FACTS, [subject], plan, mismatches, NOW)
+
+
+def test_a_node_that_does_not_look_at_all_in_time_settles_none_of_its_workers() -> None:
+    away = Facts(FACTS.of_all, ())
+    assert unsettled(away, [make_settled()], Plan((), ()), (), NOW) == ("flow-1",)
 
 
 def make_settled(**status: Any) -> Any:
