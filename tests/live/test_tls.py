@@ -13,6 +13,7 @@ import pytest
 from tests.certificates import make_certificates
 from tests.live.system import WORKERS, System
 from tests.servers import tls_server
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 PASSWORD = "not-in-any-environment"
@@ -21,6 +22,12 @@ PASSWORD = "not-in-any-environment"
 def page(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return str(answer.read().decode())
+
+
+def queues_in(flower: str) -> str:
+    """Return its page of queues; it knows those of executors that it asked, and asks when their page is reloaded."""
+    page(f"{flower}/workers?refresh=1")
+    return page(f"{flower}/broker")
 
 
 def test_a_fleet_converges_over_tls_and_the_password_stays_in_its_file(system: System) -> None:
@@ -38,7 +45,8 @@ def test_a_fleet_converges_over_tls_and_the_password_stays_in_its_file(system: S
         system.new_pid("line-1-pressure", victim, 60)
 
         assert "supervisor_up 1.0" in page(f"http://127.0.0.1:{system.ports[1]}/metrics")
-        assert '<tr id="actions.edge-1">' in page(f"http://127.0.0.1:{system.ports[2]}/broker")
+        flower = f"http://127.0.0.1:{system.ports[2]}"
+        wait_until(lambda: '<tr id="actions.edge-1">' in queues_in(flower), "Flower shows the queue of edge-1", 60)
         assert told_of_the_password(system, secret) == []
         assert system.stop() == 0
 
