@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import os
 import signal
 import sys
@@ -23,7 +24,7 @@ from supervisor.attendant import write_heartbeat
 from supervisor.clock import Clock, skew_of
 from supervisor.connection import STORE_ERRORS, connect, trouble_with
 from supervisor.errors import BadDocument, SupervisorError
-from supervisor.keys import CHECK_PREFIX, POOL
+from supervisor.keys import CHECK_PREFIX, POOL, Keys
 from supervisor.logs import Trouble, configure, logger
 from supervisor.looks import see_child
 from supervisor.model import CLOCK_SKEW, HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
@@ -35,7 +36,7 @@ from supervisor.settings import Settings
 from supervisor.store import Index, Store, decode
 from supervisor.targets import folder_of, target_of
 from workers.model import Desired, Identity, Observed
-from workers.target import WorkerType
+from workers.target import Target, WorkerType
 
 log = logger("supervisor.collector")
 Seen = Observed | ChildObserved
@@ -43,15 +44,40 @@ Seen = Observed | ChildObserved
 _LOOK_TIMEOUT = 6.0  # seconds for one look at one target: beyond its own timeouts, below the age of a stale observation
 _ASK_TIMEOUT = 1.0  # seconds that the wait for an asked observation takes at most
 _FULL_FOR = 30.0  # seconds of room after which a full Redis is said to have room again
+_START_EVERY = 0.05  # seconds between looks at what is due
+_AT_ONCE = 4  # looks that may always begin together; more do in proportion to how many there are
+_HASTE = 1.5  # times the looks a second that are needed, so that what was held up catches up
+_READ_ANEW = 30.0  # seconds after which all is read again although no revision has changed
 _SAVE_EVERY = 0.05  # seconds in which observations are gathered into one write
 
 
-@dataclass(frozen=True)
+@dataclass
 class Placed:
-    """A worker or child with its place and its documents as they were read."""
+    """A worker or child with its place and its documents as they were read; they are decoded at its first look."""
 
     place: str
     texts: Mapping[str, str | None]
+    _child: ChildSpec | None = None
+    _worker: tuple[WorkerType, Target] | None = None
+
+    def child(self, keys: Keys, item: str) -> ChildSpec:
+        """Return what is wished for a child. Raises `BadDocument`."""
+        if self._child is None:
+            self._child = decode(self._desired, ChildSpec, keys.desired(self.place, item))
+        return self._child
+
+    def worker(self, runtime: Runtime, supervisor: str, item: str) -> tuple[WorkerType, Target]:
+        """Return a worker's type and what is looked at. Raises `BadDocument`."""
+        if self._worker is None:
+            keys = runtime.store.keys(supervisor)
+            identity = decode(self.texts["identity"] or "null", Identity, keys.identity(self.place, item))
+            wanted = decode(self._desired, Desired, keys.desired(self.place, item))
+            self._worker = target_of(runtime, identity, wanted)
+        return self._worker
+
+    @property
+    def _desired(self) -> str:
+        return self.texts["desired"] or "null"
 
 
 @dataclass(frozen=True)
@@ -109,6 +135,7 @@ class Collector:
         self._node = node
         self._time = RedisTime(runtime)
         self._watched: dict[str, Watched] = {}
+        self._read_again: dict[str, float] = {}
         self._looks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._guests: dict[tuple[str, str], Placed] = {}
         self._unsaved: dict[tuple[str, str], dict[str, Reading]] = {}
@@ -179,17 +206,36 @@ class Collector:
             if now >= reread:
                 reread = now + 1.0
                 await self._guarded(self._read)
-            for supervisor, watched in self._watched.items():
-                for item, due in watched.due.items():
-                    key = (supervisor, item)
-                    if (due <= now or key in self._asked) and key not in self._looks:
-                        self._asked.discard(key)
-                        watched.due[item] = now + watched.index.settings.observation_interval
-                        self._start_look(supervisor, item, watched.items[item])
+            for supervisor, item in self._due(now):
+                watched = self._watched[supervisor]
+                self._asked.discard((supervisor, item))
+                watched.due[item] = now + watched.index.settings.observation_interval
+                self._start_look(supervisor, item, watched.items[item])
             for key in list(self._guests):
                 if key not in self._looks:
                     self._start_look(*key, self._guests.pop(key))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_START_EVERY)
+
+    def _due(self, now: float) -> list[tuple[str, str]]:
+        """Return what to look at now: what is asked for, and of what is due as much as keeps the looks evenly spread.
+
+        A thousand looks begun at once would wait for each other until they seem to have timed out.
+        """
+        asked, due = [], []
+        looks_a_second = 0.0
+        for supervisor, watched in self._watched.items():
+            looks_a_second += len(watched.due) / watched.index.settings.observation_interval
+            for item, at in watched.due.items():
+                key = (supervisor, item)
+                if key in self._looks:
+                    continue
+                if key in self._asked:
+                    asked.append(key)
+                elif at <= now:
+                    due.append((at, key))
+        due.sort()
+        most = _AT_ONCE + math.ceil(_HASTE * looks_a_second * _START_EVERY)
+        return asked + [key for _, key in due[:most]]
 
     async def _guarded(self, call: Callable[[], None]) -> None:
         """Run a blocking call on the store in a thread; say once that Redis went away, and once that it is back.
@@ -224,9 +270,8 @@ class Collector:
             )
             if index is None:
                 continue
-            mine = store.read_worker(supervisor, self._mine(supervisor, index))
-            items = {item: Placed(place, texts) for item, place, texts in mine}
             before = self._watched.get(supervisor)
+            items = self._items(supervisor, index, before)
             seen = before.seen if before else {}
             due = {item: before.due.get(item, 0.0) if before else 0.0 for item in items}
             matters = before.matters if before else {}
@@ -238,6 +283,20 @@ class Collector:
                 due,
             )
         self._watched = found
+
+    def _items(self, supervisor: str, index: Index, before: Watched | None) -> dict[str, Placed]:
+        """Return what is to be observed here, read anew when a revision, or who takes floating work, may differ."""
+        now = self._runtime.clock.monotonic()
+        if (
+            before is not None
+            and before.index is index
+            and not self._floats_here(index)
+            and now < self._read_again[supervisor]
+        ):
+            return before.items
+        mine = self._runtime.store.read_worker(supervisor, self._mine(supervisor, index))
+        self._read_again[supervisor] = now + _READ_ANEW
+        return {item: Placed(place, texts) for item, place, texts in mine}
 
     def _tell_skew(self) -> None:
         """Say once that this host's clock of day is wrong, and once that it is right again."""
@@ -291,16 +350,12 @@ class Collector:
         self, supervisor: str, item: str, placed: Placed, previous: Seen | None, collected_at: float
     ) -> tuple[Seen, object]:
         """Look at a worker by its type, or at a child by its check; return also what its type makes of its numbers."""
-        keys, place, texts = self._runtime.store.keys(supervisor), placed.place, placed.texts
-        desired = texts["desired"] or "null"
-        if texts["identity"] is None:
-            spec = decode(desired, ChildSpec, keys.desired(place, item))
-            folder = folder_of(self._runtime.settings.data_dir, supervisor, place, item)
+        if placed.texts["identity"] is None:
+            spec = placed.child(self._runtime.store.keys(supervisor), item)
+            folder = folder_of(self._runtime.settings.data_dir, supervisor, placed.place, item)
             return await see_child(spec, folder, previous, collected_at, self._runtime.checks), None
-        identity = decode(texts["identity"], Identity, keys.identity(place, item))
-        wanted = decode(desired, Desired, keys.desired(place, item))
-        kind, target = target_of(self._runtime, identity, wanted)
-        before = previous if isinstance(previous, Observed) else _stored(texts["observed"], kind)
+        kind, target = placed.worker(self._runtime, supervisor, item)
+        before = previous if isinstance(previous, Observed) else _stored(placed.texts["observed"], kind)
         seen = await kind.observe(target, before, collected_at)
         return seen, kind.matters(seen, target)
 

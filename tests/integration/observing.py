@@ -38,6 +38,7 @@ class Observing:
         self._loop.call_soon_threadsafe(self._collector._stop.set)
         self._thread.join(15)
         assert not self._thread.is_alive()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())  # both as asyncio.run does it
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
         assert self.failure is None

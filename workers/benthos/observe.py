@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,12 +10,10 @@ from workers.benthos import replies
 from workers.benthos.config import BenthosConfig
 from workers.benthos.states import BenthosObserved, Flow, flow_of
 from workers.benthos.window import Sample, between, keep
+from workers.http import NoReply, get, text
 from workers.model import Observed
 from workers.process import observe as process
 from workers.target import Target
-
-if TYPE_CHECKING:
-    import httpx
 
 _TIMEOUT = 3.0  # seconds for all requests of a look at a Benthos on the same host
 
@@ -38,15 +35,13 @@ async def observe(target: Target, previous: Observed | None, collected_at: float
         return base
     if isinstance(previous, BenthosObserved) and (previous.pid, previous.start_ticks) == (base.pid, base.start_ticks):
         base = msgspec.structs.replace(base, version=previous.version, samples=previous.samples)
-    import httpx  # not at the top: fsmctl knows of this type, too, and never looks
-
     try:
         async with asyncio.timeout(_TIMEOUT):
             answers = await ask(target.config.http, base.version)
     except TimeoutError:
         return msgspec.structs.replace(base, http_error=f"no answer from {target.config.http} within {_TIMEOUT:g}s")
-    except (httpx.HTTPError, ValueError) as error:
-        words = f"{target.config.http}: {error or type(error).__name__}"
+    except (NoReply, ValueError) as error:
+        words = f"{target.config.http}: {error}"
         return msgspec.structs.replace(base, http_error=words[: replies.MAX_WORDS])
     return described(base, answers, target.config.window)
 
@@ -59,25 +54,14 @@ def matters(observed: Observed, target: Target) -> Flow | None:
 
 
 async def ask(address: str, version: str = "") -> Answers:
-    """Ask a Benthos how it is; for its version only when that is not known. Raises httpx.HTTPError or ValueError."""
-    import httpx
-
-    # verify=False: the address is plain http, and making an SSL context costs more than the whole look
-    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, verify=False) as client:  # noqa: S501
-        await _text(client, "/ping")
-        ready = await client.get("/ready")
-        if ready.status_code not in (200, 503):
-            raise ValueError(f"/ready answered {ready.status_code}, expected 200 or 503")
-        known = version or replies.version(await _text(client, "/version"))
-        meters = replies.meters(await _text(client, "/metrics"))
-    return Answers(ready.status_code == 200, replies.connections(ready.text), known, meters)
-
-
-async def _text(client: httpx.AsyncClient, path: str) -> str:
-    reply = await client.get(path)
-    if reply.status_code != 200:
-        raise ValueError(f"{path} answered {reply.status_code}, expected 200")
-    return reply.text
+    """Ask a Benthos how it is; for its version only when that is not known. Raises NoReply or ValueError."""
+    await text(address, "/ping")
+    ready = await get(address, "/ready")
+    if ready.status not in (200, 503):
+        raise ValueError(f"/ready answered {ready.status}, expected 200 or 503")
+    known = version or replies.version(await text(address, "/version"))
+    meters = replies.meters(await text(address, "/metrics"))
+    return Answers(ready.status == 200, replies.connections(ready.text), known, meters)
 
 
 def described(base: BenthosObserved, answers: Answers, window: float) -> BenthosObserved:

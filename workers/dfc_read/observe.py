@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
-from workers.benthos.replies import Meters, meters
+from workers.benthos.replies import MAX_WORDS, Meters, meters
 from workers.dfc_read.config import DfcReadConfig
 from workers.dfc_read.states import FlowObserved
+from workers.http import NoReply, get, text
 from workers.model import Observed
 from workers.process import observe as process
 from workers.target import Target
 
-_TIMEOUT = 2.0  # seconds for one HTTP request to a flow on the same host
+_TIMEOUT = 2.0  # seconds for both HTTP requests to a flow on the same host
 
 
 async def observe(target: Target, previous: Observed | None, collected_at: float) -> FlowObserved:
@@ -20,19 +23,16 @@ async def observe(target: Target, previous: Observed | None, collected_at: float
     base = FlowObserved(**msgspec.structs.asdict(seen))
     if seen.pid is None or not isinstance(target.config, DfcReadConfig):
         return base
-    import httpx  # not at the top: fsmctl knows of this type, too, and never looks at a flow
-
-    base_url = f"http://{target.config.http}"
+    address = target.config.http
     try:
-        # verify=False: the address is plain http, and making an SSL context costs more than the whole look
-        async with httpx.AsyncClient(base_url=base_url, timeout=_TIMEOUT, trust_env=False, verify=False) as client:  # noqa: S501
-            ready = await client.get("/ready")
-            metrics = await client.get("/metrics")
-            metrics.raise_for_status()
-        values = meters(metrics.text)
-    except (httpx.HTTPError, ValueError) as error:
-        return msgspec.structs.replace(base, http_error=f"{type(error).__name__}: {error}"[:200])
-    return _with_metrics(base, ready.status_code == 200, values, previous)
+        async with asyncio.timeout(_TIMEOUT):
+            ready = await get(address, "/ready")
+            values = meters(await text(address, "/metrics"))
+    except TimeoutError:
+        return msgspec.structs.replace(base, http_error=f"no answer from {address} within {_TIMEOUT:g}s")
+    except (NoReply, ValueError) as error:
+        return msgspec.structs.replace(base, http_error=f"{address}: {error}"[:MAX_WORDS])
+    return _with_metrics(base, ready.status == 200, values, previous)
 
 
 def _with_metrics(base: FlowObserved, ready: bool, values: Meters, previous: Observed | None) -> FlowObserved:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def look(folder: Path) -> Look:
     state = holder.read_state(str(folder))
     if state is None:
         return Look()
-    if state["boot_id"] != holder.boot_id():
+    if state["boot_id"] != _boot_id():
         return Look()  # it ended with its host: no exit of its own, and nothing has been started since
     clock = time.clock_gettime(time.CLOCK_BOOTTIME)
     stat = holder.stat_of(state["pid"]) if state["exit"] is None else None
@@ -82,6 +83,12 @@ def look(folder: Path) -> Look:
     if state["exit"] is None and holder.is_held(str(folder)):
         return Look(changing=True)
     return Look(ended=_ended(state, clock))
+
+
+@cache
+def _boot_id() -> str:
+    """Return the identity of this boot of the kernel, which outlives this process."""
+    return str(holder.boot_id())
 
 
 async def settled_look(folder: Path) -> Look:
