@@ -11,6 +11,7 @@ from supervisor.errors import BadDocument
 from supervisor.keys import CHECK_PREFIX, CHILD_PREFIX, POOL
 from supervisor.model import ChildSpec
 from supervisor.runtime import Runtime
+from supervisor.store import decode
 from workers.drivers.process import ProcessComponent
 from workers.drivers.service import HookComponent, S6Component
 from workers.model import Desired, Identity
@@ -64,11 +65,11 @@ def component_of(runtime: Runtime, supervisor: str, place: str, item: str) -> Co
         if spec is None:
             raise ActionError(f"{item} is not in the fleet any more")
         return child_component(runtime.settings.data_dir, supervisor, spec)
-    identity = runtime.store.read(Identity, keys.identity(place, item))
-    desired = runtime.store.read(Desired, keys.desired(place, item))
+    where = (keys.identity(place, item), keys.desired(place, item))
+    identity, desired = runtime.store.client.mget(where)
     if identity is None or desired is None:
         raise ActionError(f"worker {item} is not in the fleet any more")
-    kind, target = target_of(runtime, identity, desired)
+    kind, target = target_of(runtime, decode(identity, Identity, where[0]), decode(desired, Desired, where[1]))
     return kind.component(target)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from traceback import walk_tb
 from typing import Any
@@ -48,6 +50,15 @@ class _Careful:
     """Part of a channel."""
 
     Message = CarefulMessage
+    _caller: Any = None
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Yield a client for a short call. kombu makes one for each, which takes as long as the call itself."""
+        channel: Any = self
+        if client is None and (self._caller is None or self._caller.connection_pool is not channel.pool):
+            self._caller = channel._create_client()
+        yield client or self._caller
 
     def _brpop_read(self, **options: Any) -> Any:
         """Take a message; what is not even JSON is passed on as a message with an error."""

@@ -21,9 +21,9 @@ from pathlib import Path
 from actions.noop import Noop
 from supervisor import scripts
 from supervisor.dispatch import Circuit, Claim, Item, Publish, apply
-from supervisor.keys import POOL, celery_prefix
+from supervisor.keys import POOL, celery_prefix, queue_of
 from supervisor.model import Lease
-from supervisor.store import Store
+from supervisor.store import Store, decode
 from tests.benchmarks import bare
 from tests.conftest import OwnRedis
 from tests.live.pieces import EXECUTOR, NAME, Pieces, pieces_in
@@ -49,6 +49,7 @@ class Side:
         self.pieces, self.store, self.publish = pieces, store, publish
         pieces.apply(fleet(number))
         self.ids = [f"worker-{one}" for one in range(number)]
+        self._queue = celery_prefix(pieces.settings().namespace) + queue_of(POOL)
 
     def run(self) -> float:
         """Let every worker do nothing once; return actions per second, from the first claim to the last end."""
@@ -71,13 +72,16 @@ class Side:
         return len(ends) / (max(end for end in ends if end is not None) - began)
 
     def is_idle(self) -> bool:
-        """Tell whether no action is in progress."""
+        """Tell whether no action is in progress; while some wait in the queue, by a question that costs nothing."""
+        if self.store.client.llen(self._queue):
+            return False
         return not any(lease is not None and lease.in_progress for lease in self.leases())
 
     def leases(self) -> list[Lease | None]:
         """Return all leases."""
         keys = self.store.keys(NAME)
-        return [self.store.read(Lease, keys.lease(POOL, one)) for one in self.ids]
+        texts = self.store.client.mget([keys.lease(POOL, one) for one in self.ids])
+        return [None if text is None else decode(text, Lease, "a lease") for text in texts]
 
 
 def fleet(number: int) -> str:
