@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import ClassVar, Literal, Protocol
 
 import msgspec
@@ -91,14 +91,24 @@ class ActionContext(msgspec.Struct, frozen=True):
     token: int
 
 
+class Urgency(IntEnum):
+    """What is taken first. What is `FIRST` overtakes even what waits in the queue since earlier ticks."""
+
+    FIRST = 0
+    USUAL = 1
+    LAST = 2  # housekeeping: what runs goes on without it
+
+
 class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all actions. The fields of a subclass are its typed parameters and travel in the message.
 
     `runs_on` "node" means the executor of the worker's node, "pool" any executor. `timeout` is the run time in
-    seconds (queue wait not included) after which the execution ends with outcome `timeout`; SPEC 4.3.
+    seconds (queue wait not included) after which the execution ends with outcome `timeout`; SPEC 4.3. `urgency` is
+    which of several that are asked for at once is taken first.
     """
 
     name: ClassVar[str]
+    urgency: ClassVar[Urgency] = Urgency.USUAL
     runs_on: ClassVar[RunsOn] = "node"
     timeout: ClassVar[float] = 30.0
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from actions.model import Action, ActionContext
+from actions.model import Action, ActionContext, Urgency
 
 
 class Reconfigure(Action, frozen=True):
     """Replace an incarnation that runs another configuration by one that runs the wanted one."""
 
     name: ClassVar[str] = "reconfigure"
+    urgency: ClassVar[Urgency] = Urgency.LAST
 
     def execute(self, context: ActionContext) -> str:
         """Stop what runs with another configuration, then start; already right is left alone."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import kombu.exceptions
 import msgspec
@@ -17,7 +17,7 @@ from supervisor.envelope import Order, Seal, params_hash, seal
 from supervisor.keyring import KeyFile, read_signing_key
 from supervisor.model import HARD_KILL_AFTER
 from supervisor.settings import Settings
-from supervisor.transport import careful
+from supervisor.transport import FIRST, careful
 
 PUBLISH_ERRORS: tuple[type[Exception], ...] = (kombu.exceptions.KombuError, *STORE_ERRORS)
 _RETRY_EVERY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2.0}  # seconds between tries to connect
@@ -89,6 +89,7 @@ class CeleryPublisher:
         self._app = app
         self._task_name = task_name
         self._producer: Any = None
+        self._form = _Form({}, {}, None)
 
     def __call__(self, messages: Sequence[Message]) -> None:
         """Publish all. Raises `PublishFailed`.
@@ -112,10 +113,10 @@ class CeleryPublisher:
         if self._producer is None:
             connection = self._app.connection_for_write(transport_options=_PUBLISHING)
             self._producer = self._app.amqp.Producer(connection)
+            self._form = _form(self._app, self._task_name)
         with self._producer.batch(max_size=BATCH):
-            for message in messages:
-                order = _order(message, self._sealer(message) if self._sealer else None)
-                _publish_one(self._app, self._producer, self._task_name, message, order)
+            for message in _as_pushed(messages):
+                _publish_one(self._producer, self._form, message, self._sealer)
 
     def _drop(self) -> None:
         """Forget the connection, without a word to the other end."""
@@ -123,6 +124,15 @@ class CeleryPublisher:
         if producer is not None:
             with suppress(*PUBLISH_ERRORS):
                 producer.connection.collect()
+
+
+def _as_pushed(messages: Sequence[Message]) -> Iterator[Message]:
+    """Yield messages in the order in which they have to be put into their queues, to be taken in their own.
+
+    What is to be taken first is put in front of all that waits, each before the one that was put there before it.
+    """
+    yield from (message for message in reversed(messages) if message.first)
+    yield from (message for message in messages if not message.first)
 
 
 def _order(message: Message, sealed: Seal | None = None) -> Order:
@@ -137,31 +147,55 @@ def _order(message: Message, sealed: Seal | None = None) -> Order:
     )
 
 
-def _publish_one(app: Any, producer: Any, task_name: str, message: Message, order: Order) -> None:
-    kwargs = msgspec.to_builtins(order)
-    task = app.amqp.as_task_v2(
-        message.action_id,
-        task_name,
-        args=(),
-        kwargs=kwargs,
-        time_limit=message.timeout + HARD_KILL_AFTER,
-        soft_time_limit=message.timeout,
-        shadow=f"actions.{message.action}",
-        argsrepr=f"({message.worker_id})",
-        kwargsrepr=json.dumps({"reason": message.reason, **message.params}, ensure_ascii=False),
-        ignore_result=True,
-    )
-    lease = {
-        name: getattr(message, name) for name in ("supervisor", "place", "worker_id", "action", "action_id", "token")
+class _Form(NamedTuple):
+    """What all messages to a task have in common, as Celery makes them."""
+
+    headers: Mapping[str, object]
+    properties: Mapping[str, object]
+    options: object
+
+
+def _form(app: Any, task_name: str) -> _Form:
+    made = app.amqp.as_task_v2("", task_name, args=(), kwargs={}, argsrepr="", kwargsrepr="", ignore_result=True)
+    _, _, options = made.body
+    return _Form(made.headers, made.properties, options)
+
+
+_readable = json.JSONEncoder(ensure_ascii=False).encode
+_encode = msgspec.json.Encoder().encode
+
+
+def _publish_one(producer: Any, form: _Form, message: Message, sealer: Sealer | None) -> None:
+    """Publish a message. Its body is encoded here, once: kombu's own encoder takes several times as long."""
+    order = _order(message, sealer(message) if sealer else None)
+    headers = {
+        **form.headers,
+        "id": message.action_id,
+        "root_id": message.action_id,
+        "shadow": f"actions.{message.action}",
+        "timelimit": (message.timeout + HARD_KILL_AFTER, message.timeout),
+        "argsrepr": f"({message.worker_id})",
+        "kwargsrepr": _readable({"reason": message.reason, **message.params}),
+        "fsm_lease": {
+            "supervisor": message.supervisor,
+            "place": message.place,
+            "worker_id": message.worker_id,
+            "action": message.action,
+            "action_id": message.action_id,
+            "token": message.token,
+        },
     }
-    traced = {"traceparent": message.traceparent} if message.traceparent else {}
+    if message.traceparent:
+        headers["traceparent"] = message.traceparent
+    if message.first:
+        headers[FIRST] = True
     producer.publish(
-        task.body,
+        _encode(((), order, form.options)),
         exchange="",
         routing_key=message.queue,
-        headers={**task.headers, "fsm_lease": lease, **traced},
-        serializer="json",
-        retry=False,
+        headers=headers,
+        content_type="application/json",
+        content_encoding="utf-8",
         delivery_mode=2,
-        **task.properties,
+        **{**form.properties, "correlation_id": message.action_id},
     )

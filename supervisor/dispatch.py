@@ -6,14 +6,15 @@ a message without a claim is refused by `begin`.
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from secrets import token_hex
 from typing import Protocol
 
 import msgspec
 
-from actions.model import Action
+from actions.model import Action, Urgency
 from actions.noop import Noop
 from actions.registry import params_of
 from supervisor.circuit import Breaker
@@ -27,8 +28,13 @@ from workers.model import Status
 BATCH = 500  # items per script call and per pipeline
 
 
-@dataclass(frozen=True)
-class Claim:
+def _new_id() -> str:
+    """Return a random UUID (version 4); uuid.uuid4 takes several times as long."""
+    digits = token_hex(16)
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+class Claim(msgspec.Struct, frozen=True):
     """A wish to run an action for a worker or child, with what it was decided on.
 
     `failures` and `kills` are what the new lease counts on from. `counted_as` labels its metrics instead of the id.
@@ -38,14 +44,13 @@ class Claim:
     reason: str
     last_token: str
     generation: int
-    action_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    action_id: str = msgspec.field(default_factory=_new_id)
     failures: int = 0
     kills: int = 0
     counted_as: str = ""
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """What a tick writes about one worker or child: a status, events, counters, a claim, or several of these.
 
     An event is a flat list of names and values; a counter the field to count up by one. `cancel` asks the action in
@@ -61,6 +66,11 @@ class Item:
     cancel: tuple[str, str] | None = None
     frame: str = ""
 
+    @property
+    def urgency(self) -> Urgency:
+        """Return which of several is claimed, and taken, before others."""
+        return Urgency.USUAL if self.claim is None else self.claim.action.urgency
+
 
 @dataclass(frozen=True)
 class Circuit:
@@ -73,12 +83,12 @@ class Circuit:
     incident: Incident | None = None
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """An action on its way to an executor. It names what to run and under which lease; commands never travel.
 
     `issued` and `expires` are when it was claimed and until when it may be begun, by Redis' clock. `reason` is for
-    people who look at the message, as in Flower; `traceparent` names the tick's span, if traced.
+    people who look at the message, as in Flower; `traceparent` names the tick's span, if traced. `first`: it overtakes
+    what waits in the queue.
     """
 
     supervisor: str
@@ -94,6 +104,7 @@ class Message:
     expires: float = 0.0
     reason: str = ""
     traceparent: str = ""
+    first: bool = False
 
 
 class PublishFailed(SupervisorError):
@@ -101,7 +112,7 @@ class PublishFailed(SupervisorError):
 
 
 class Publish(Protocol):
-    """Puts messages into their queues in one batch."""
+    """Puts messages into their queues in one batch, to be taken in that order; those that are `first` before others."""
 
     def __call__(self, messages: Sequence[Message]) -> None:
         """Publish all. Raises `PublishFailed`."""
@@ -116,16 +127,65 @@ class Applied:
     late: bool = False
 
 
-def apply(
-    store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item], traceparent: str = ""
-) -> Applied:
-    """Write a plan in batches, the circuit with the first. Return the claims that were granted, not yet published.
+class Sending:
+    """Publishes what each batch of a plan was granted while the next one is claimed; the last is published here.
 
-    `traceparent` names the span of what claims, if it is traced: what is claimed is told under its trace.
+    What fails is said by `error`, and what was granted later is not sent any more. To be used as a context.
+    """
+
+    def __init__(self, publish: Publish) -> None:
+        """Send by `publish`, of one thread at a time."""
+        self._publish = publish
+        self._thread: ThreadPoolExecutor | None = None
+        self.error = ""
+
+    def __enter__(self) -> Sending:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait until all was sent."""
+        if self._thread is not None:
+            self._thread.shutdown()
+
+    def __call__(self, messages: Sequence[Message], is_last: bool) -> None:
+        """Send the messages of a batch."""
+        if is_last and self._thread is None:
+            self._send(messages)
+            return
+        self._thread = self._thread or ThreadPoolExecutor(1)
+        self._thread.submit(self._send, messages)
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        if self.error:
+            return
+        try:
+            self._publish(messages)
+        except PublishFailed as error:
+            self.error = str(error)
+
+
+def _keep(_messages: Sequence[Message], _is_last: bool) -> None:
+    """Send nothing."""
+
+
+def apply(
+    store: Store,
+    supervisor: str,
+    tick_id: str,
+    circuit: Circuit,
+    items: Sequence[Item],
+    traceparent: str = "",
+    send: Callable[[Sequence[Message], bool], None] = _keep,
+) -> Applied:
+    """Write a plan in batches, the circuit with the first. Return the claims that were granted.
+
+    `traceparent` names the span of what claims, if it is traced: what is claimed is told under its trace. `send` is
+    called after each batch with the messages that it was granted, and whether it was the last.
     """
     done = Applied([], {})
     for first in range(0, max(1, len(items)), BATCH):
-        part = items[first : first + BATCH]
+        part, sent = items[first : first + BATCH], len(done.messages)
         answer = _apply_batch(store, supervisor, tick_id, circuit, part, trace_id_of(traceparent))
         if answer[0] != "applied":
             return Applied(done.messages, {**done.refused, **{item.id: answer[0] for item in part}}, late=True)
@@ -137,8 +197,8 @@ def apply(
                 done.refused[item.id] = token
             else:
                 done.messages.append(_message(supervisor, item, item.claim, (token, now), traceparent))
-        generation = circuit.breaker.generation if circuit.breaker else circuit.generation
-        circuit = Circuit(generation)
+        send(done.messages[sent:], first + BATCH >= len(items))
+        circuit = Circuit(circuit.breaker.generation if circuit.breaker else circuit.generation)
     return done
 
 
@@ -146,63 +206,92 @@ def _apply_batch(
     store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item], trace_id: str
 ) -> list[str]:
     keys = store.keys(supervisor)
+    places = {place: number for number, place in enumerate(dict.fromkeys(item.place for item in items), 1)}
     names = [keys.tick, keys.circuit, keys.generations, keys.counters(SUPERVISOR), keys.events(SUPERVISOR)]
     names.append(keys.incidents)
+    for place in places:
+        names += [keys.counters(place), keys.events(place), keys.asks(place), keys.wake(place), keys.history(place)]
     for item in items:
-        names += [
-            keys.lease(item.place, item.id),
-            keys.status(item.place, item.id),
-            keys.counters(item.place),
-            keys.events(item.place),
-            keys.asks(item.place),
-            keys.wake(item.place),
-            keys.history(item.place),
-        ]
+        names += keys.of_worker(item.place, item.id, ("lease", "status"))
     batch: dict[str, object] = {
         "circuit_generation": circuit.generation,
-        "counters": list(circuit.counters),
-        "events": list(circuit.events),
+        "counters": circuit.counters,
+        "events": circuit.events,
         "history_kept": HISTORY_CAP,
-        "items": [_item(item, trace_id) for item in items],
+        "places": len(places),
+        "items": [_item(item, places[item.place], trace_id) for item in items],
     }
     if circuit.breaker is not None:
         batch["circuit"] = encode(circuit.breaker)
     if circuit.incident is not None:
         batch["incident"] = {"id": circuit.incident.id, "text": encode(circuit.incident), "kept": INCIDENTS_CAP}
-    answer: list[str] = store.scripts.run("apply", names, [tick_id, TICK_LEASE, msgspec.json.encode(batch).decode()])
+    leases = ["" if item.claim is None else _lease(item.id, item.claim, trace_id) for item in items]
+    answer: list[str] = store.scripts.run("apply", names, [tick_id, TICK_LEASE, *leases, _encode(batch)])
     return answer
 
 
-def _item(item: Item, trace_id: str) -> dict[str, object]:
-    """Return an item as apply.lua reads it."""
-    plain: dict[str, object] = {"id": item.id}
+_encode = msgspec.json.Encoder().encode
+
+
+class _Claimed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A new lease as `grant` takes it: token, stage and times are decided there."""
+
+    schema: int
+    worker_id: str
+    action: str
+    action_id: str
+    reason: str
+    timeout: float
+    failures: int
+    kills: int
+    counted_as: str = ""
+    trace_id: str = ""
+
+
+def _lease(worker_id: str, claim: Claim, trace_id: str) -> bytes:
+    return _encode(
+        _Claimed(
+            schema=1,
+            worker_id=worker_id,
+            action=claim.action.name,
+            action_id=claim.action_id,
+            reason=claim.reason,
+            timeout=claim.action.timeout,
+            failures=claim.failures,
+            kills=claim.kills,
+            counted_as=claim.counted_as,
+            trace_id=trace_id,
+        )
+    )
+
+
+def _item(item: Item, place: int, trace_id: str) -> dict[str, object]:
+    """Return an item as apply.lua reads it; `place` is the number of its place."""
+    plain: dict[str, object] = {"id": item.id, "place": place}
     if item.status is not None:
         plain["status"] = encode(item.status)
     if item.events:
-        plain["events"] = [list(event) for event in item.events]
+        plain["events"] = item.events
     if item.counters:
-        plain["counters"] = list(item.counters)
+        plain["counters"] = item.counters
     if item.frame:
         plain["frame"] = item.frame
     if item.cancel is not None:
         plain["cancel"] = {"token": item.cancel[0], "reason": item.cancel[1]}
     if item.claim is not None:
-        claim = item.claim
-        lease = {
-            "schema": 1,
-            "worker_id": item.id,
-            "action": claim.action.name,
-            "action_id": claim.action_id,
-            "reason": claim.reason,
-            "timeout": claim.action.timeout,
-            "failures": claim.failures,
-            "kills": claim.kills,
-            **({"counted_as": claim.counted_as} if claim.counted_as else {}),
-        }
-        if trace_id:
-            lease["trace_id"] = trace_id
-        plain["claim"] = {"token": claim.last_token, "generation": claim.generation, "ttl": QUEUED_TTL, "lease": lease}
+        plain["claim"] = _claim(item.id, item.claim, trace_id)
     return plain
+
+
+def _claim(worker_id: str, claim: Claim, trace_id: str) -> dict[str, object]:
+    """Return what a claim needs to find, and what is told of it."""
+    told: dict[str, object] = {"token": claim.last_token, "generation": claim.generation, "ttl": QUEUED_TTL}
+    told |= {"worker_id": worker_id, "action": claim.action.name, "action_id": claim.action_id, "reason": claim.reason}
+    if claim.counted_as:
+        told["counted_as"] = claim.counted_as
+    if trace_id:
+        told["trace_id"] = trace_id
+    return told
 
 
 def claim_check(store: Store, supervisor: str, node: str, ttl: float) -> tuple[Message | None, str]:
@@ -223,7 +312,7 @@ def claim_check(store: Store, supervisor: str, node: str, ttl: float) -> tuple[M
         return None, str(value)
     now = store.now()
     message = _message(supervisor, Item(item, node), claim, (str(value), now), "")
-    return replace(message, timeout=ttl, queue=queue_of(node), expires=now + ttl), claim.action_id
+    return msgspec.structs.replace(message, timeout=ttl, queue=queue_of(node), expires=now + ttl), claim.action_id
 
 
 def _message(supervisor: str, item: Item, claim: Claim, granted: tuple[str, float], traceparent: str) -> Message:
@@ -244,4 +333,5 @@ def _message(supervisor: str, item: Item, claim: Claim, granted: tuple[str, floa
         expires=now + QUEUED_TTL,
         reason=claim.reason,
         traceparent=traceparent,
+        first=action.urgency is Urgency.FIRST,
     )

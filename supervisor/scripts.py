@@ -56,7 +56,7 @@ class Scripts:
         texts: Any = self._client.mget(list(keys))
         return list(texts)
 
-    def run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int | float]) -> Any:
+    def run(self, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | int | float]) -> Any:
         """Run a script; its first argument, the time, is added here. Redis' errors pass through."""
         return self._scripts[name](keys=list(keys), args=[self._now(), *arguments])
 

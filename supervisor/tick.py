@@ -18,7 +18,7 @@ from supervisor.admission import Skip, SkipReason
 from supervisor.breaker import Decision, Notice, Said, Values
 from supervisor.circuit import Breaker
 from supervisor.decide import Decided, decide
-from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, PublishFailed, apply
+from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, Sending, apply
 from supervisor.failures import Notice as WorkerNotice
 from supervisor.keys import CHILD_PREFIX
 from supervisor.logs import logger
@@ -78,9 +78,11 @@ class Tick:
             *(_item(step, label, frames.pop(step.subject.id, "")) for step in plan.steps if not step.leave),
         ]
         items += [Item(item, world.index.places[item], frame=text) for item, text in frames.items()]
+        items.sort(key=lambda item: item.urgency)
         with self._span(items) as span:
-            applied = self._apply(world, decision, items, span.traceparent)
-            self._publish(applied)
+            with Sending(self.publish) as sending:
+                applied = self._apply(world, decision, items, span.traceparent, sending)
+            self._tell_sent(applied, sending.error)
             if not applied.late:
                 self._tell(decision, world)
                 self._call(decision, world)
@@ -111,21 +113,18 @@ class Tick:
                 fields = {"worker_id": item, "action_type": lease.action, "action_id": lease.action_id}
                 log.tell("action.lost", token=lease.token, stage=lease.stage, **fields)
 
-    def _apply(self, world: World, decision: Decision, items: Sequence[Item], traceparent: str) -> Applied:
+    def _apply(
+        self, world: World, decision: Decision, items: Sequence[Item], traceparent: str, sending: Sending
+    ) -> Applied:
         changed = decision.breaker if decision.breaker != world.breaker else None
         events = [_event(said, decision.breaker) for said in decision.said if said.notice in _KEPT]
         counters = [(field, 1) for said in decision.said for field in _COUNTED.get(said.notice, ())]
         incident = breaking.incident_of(world.breaker, decision.breaker)
         circuit = Circuit(world.breaker.generation, changed, counters, events, incident)
-        return apply(self.runtime.store, self.supervisor, self.id, circuit, items, traceparent)
+        return apply(self.runtime.store, self.supervisor, self.id, circuit, items, traceparent, sending)
 
-    def _publish(self, applied: Applied) -> None:
-        """Send what was granted, also when a later batch came too late. What is lost here reaches its deadline."""
-        failed = ""
-        try:
-            self.publish(applied.messages)
-        except PublishFailed as error:
-            failed = str(error)
+    def _tell_sent(self, applied: Applied, failed: str) -> None:
+        """Tell whether what was granted could be sent, if anything was. What is lost here reaches its deadline."""
         if applied.messages:
             self._is("dispatch.failed", "", "not published" if failed else "", error=failed)
 

@@ -2,6 +2,8 @@
 
 What cannot be unpacked becomes a message with an error, which Celery and the guard drop; kombu would raise out of the
 executor's loop. What cannot be acknowledged ends the connection; kombu would go on with a slot less.
+
+What has the header `FIRST` is put where it is taken first: docs/decisions/0009-stops-are-taken-first.md.
 """
 
 from __future__ import annotations
@@ -11,12 +13,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from secrets import token_hex
 from traceback import walk_tb
 from typing import Any
 
+import msgspec
 from kombu.transport import virtual
+from kombu.transport.redis import PublishBatch
+from kombu.utils.encoding import str_to_bytes
 from kombu.utils.json import loads
 
+FIRST = "fsm_first"  # the header of a message that overtakes what waits in its queue
 _DEEPEST = 50  # levels of lists and tables in a message; ours have 5, and kombu's JSON ends somewhere below 1000
 
 
@@ -46,6 +53,43 @@ class CarefulMessage(virtual.Message):
         self.reject(requeue=requeue)  # type: ignore[no-untyped-call]  # kombu
 
 
+class _Batch(PublishBatch):
+    """Messages on their way: encoded as kombu encodes them, but in a tenth of the time; one command for each queue."""
+
+    def __init__(self, channel: Any, max_size: int) -> None:
+        """Gather at most `max_size` messages before they are sent."""
+        super().__init__(channel, max_size)  # type: ignore[no-untyped-call]  # kombu
+        self._texts: dict[tuple[str, str], list[bytes]] = {}
+
+    def publish(self, message: dict[str, Any], exchange: str = "", routing_key: str = "", **options: Any) -> None:
+        """Keep a message for its queue, of which it goes to the end, or in front."""
+        if exchange or routing_key in self.channel._expires:
+            super().publish(message, exchange=exchange, routing_key=routing_key, **options)  # type: ignore[no-untyped-call]  # kombu
+            return
+        self._check_usable()  # type: ignore[no-untyped-call]  # kombu
+        named = message["properties"]
+        named["delivery_info"].update(exchange=exchange, routing_key=routing_key)
+        named.update(body_encoding="base64", delivery_tag=token_hex(16))
+        body = str_to_bytes(message["body"])  # type: ignore[no-untyped-call]  # kombu
+        text = msgspec.json.encode({**message, "body": body})  # bytes are written as base64
+        self._texts.setdefault(("rpush" if FIRST in message["headers"] else "lpush", routing_key), []).append(text)
+        self._buffered += 1
+        if self._buffered >= self.max_size:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        texts, self._texts = self._texts, {}
+        for (command, queue), several in texts.items():
+            getattr(self.pipeline, command)(queue, *several)
+        super().flush()  # type: ignore[no-untyped-call]  # kombu
+
+    def discard(self) -> None:
+        """Forget what was gathered."""
+        self._texts = {}
+        super().discard()  # type: ignore[no-untyped-call]  # kombu
+
+
 class _Careful:
     """Part of a channel."""
 
@@ -59,6 +103,19 @@ class _Careful:
         if client is None and (self._caller is None or self._caller.connection_pool is not channel.pool):
             self._caller = channel._create_client()
         yield client or self._caller
+
+    def create_publish_batch(self, max_size: int) -> PublishBatch:
+        """Return what gathers the messages of a `Producer.batch()`."""
+        return _Batch(self, max_size)
+
+    def _do_restore_message(
+        self, payload: Any, exchange: Any, routing_key: Any, pipe: Any, leftmost: bool = False
+    ) -> None:
+        """Give a message back that was taken and not run: what is to be taken first is put in front again."""
+        this: Any = super()
+        headers = payload.get("headers") if isinstance(payload, dict) else None
+        first = isinstance(headers, dict) and FIRST in headers
+        this._do_restore_message(payload, exchange, routing_key, pipe, leftmost and not first)
 
     def _brpop_read(self, **options: Any) -> Any:
         """Take a message; what is not even JSON is passed on as a message with an error."""

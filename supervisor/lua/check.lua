@@ -12,7 +12,7 @@ if tick and (tick.hold_until or 0) > now then return {'refused', 'hold_off'} end
 local function claim()
   local lease = load(KEYS[1])
   if lease and lease.stage ~= 'free' and lease.deadline >= now then return {'in_progress', lease.action_id} end
-  return {'claimed', grant(KEYS, lease, cjson.decode(ARGV[3]), us, tonumber(ARGV[2]))}
+  return {'claimed', grant(KEYS, lease, cjson.decode(ARGV[3]), ARGV[3], us, tonumber(ARGV[2]))}
 end
 
 local done, answer = pcall(claim) -- the node wrote the lease, and may be hostile

@@ -60,7 +60,20 @@ local function even_when_full(key, ...)
   return true
 end
 
-local function count(counters, field, by) redis.pcall('HINCRBY', counters, field, by or 1) end
+-- count(counters, field, by): at once, or with all others of its name when `write_counts` is called, if `tally` is a table.
+local tally
+local function count(counters, field, by)
+  if not tally then return redis.pcall('HINCRBY', counters, field, by or 1) end
+  local counted = tally[counters] or {}
+  tally[counters], counted[field] = counted, (counted[field] or 0) + (by or 1)
+end
+
+local function write_counts()
+  for counters, counted in pairs(tally) do
+    for field, by in pairs(counted) do redis.pcall('HINCRBY', counters, field, by) end
+  end
+  tally = nil
+end
 
 -- observe(counters, name, labels, value, buckets): a Prometheus histogram kept as counters, buckets cumulative.
 local function observe(counters, name, labels, value, buckets)
@@ -99,19 +112,18 @@ end
 local LAST_TOKEN = 9007199254740991 -- 2^53 - 1, in the year 2255: no larger number is told from the next
 
 -- Write a claim over a lease that is free (or nil), count and tell it; return its token.
--- keys: lease, counters, events
-local function grant(keys, lease, claimed, us, ttl)
+-- keys: lease, counters, events; claimed: what is told of it; text: the new lease as JSON, but for what is decided here
+local function grant(keys, lease, claimed, text, us, ttl)
   local last = lease and math.max(tonumber(lease.token), tonumber(lease.fence or 0)) or 0
   if not (last < LAST_TOKEN) then error('there is no token after ' .. last) end
-  claimed.token = string.format('%.0f', math.max(last + 1, us))
-  claimed.stage = 'queued'
-  claimed.claimed_at = seconds(us)
-  claimed.deadline = claimed.claimed_at + ttl
-  save(keys[1], claimed)
+  local token = string.format('%.0f', math.max(last + 1, us))
+  local at = seconds(us)
+  local decided = string.format(',"token":"%s","stage":"queued","claimed_at":%.3f,"deadline":%.3f}', token, at, at + ttl)
+  redis.call('SET', keys[1], string.sub(text, 1, -2) .. decided)
   count(keys[2], 'supervisor_actions_enqueued_total|' .. (claimed.counted_as or claimed.worker_id) .. '|' .. claimed.action)
   event(keys[3], traced(claimed, {'event', 'action.claimed', 'worker_id', claimed.worker_id, 'action', claimed.action,
-    'action_id', claimed.action_id, 'token', claimed.token, 'reason', claimed.reason}))
-  return claimed.token
+    'action_id', claimed.action_id, 'token', token, 'reason', claimed.reason}))
+  return token
 end
 
 -- Count an ended action, tell it, and free its lease. Used by end.lua, reap.lua and for cancelling.

@@ -24,7 +24,7 @@ MOVED = ("event", "worker.transition", "worker_id", "flow-1", "from", "stopped",
 
 
 def with_changes(item: Item, **changes: Any) -> Item:
-    return Item(**{**vars(item), **changes})
+    return msgspec.structs.replace(item, **changes)
 
 
 def test_a_claim_writes_the_lease_the_counter_and_the_event_once_and_returns_the_message(plant: Plant) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.amqp import AMQP
 from celery.contrib.testing.worker import start_worker
 from kombu import Queue
 
-from supervisor.broker import CeleryPublisher
+from supervisor.broker import BrokerConnection, CeleryPublisher
 from supervisor.dispatch import Message, PublishFailed
 from supervisor.model import TICK_LEASE
 from tests.conftest import OwnRedis, RedisServer, free_port
@@ -39,9 +40,15 @@ def message(number: int, **changes: Any) -> Message:
     return Message(**fields)
 
 
-def app_of(url: str) -> Celery:
-    """Return a Celery app as anybody would write it, without anything of ours."""
-    app = Celery("stock", broker=url, set_as_current=False)
+class Broker(AMQP):  # type: ignore[misc]  # celery ships no types
+    """Messaging over our connections, as the supervisor's app has it."""
+
+    Connection = BrokerConnection
+
+
+def app_of(url: str, **ours: Any) -> Celery:
+    """Return a Celery app as anybody would write it, without anything of ours but what is said."""
+    app = Celery("stock", broker=url, set_as_current=False, **ours)
     app.conf.update(
         task_ignore_result=True,
         broker_transport_options={"global_keyprefix": PREFIX, "socket_connect_timeout": 2},
@@ -66,7 +73,9 @@ def test_a_stock_worker_runs_them_with_their_arguments_id_name_and_limits(
         seen = {name: getattr(request, name) for name in names}
         got.append({**seen, "args": args, "kwargs": kwargs, "lease": request.fsm_lease})
 
-    CeleryPublisher(app, TASK)([message(1), message(2, params={}, action="start", timeout=30.0)])
+    CeleryPublisher(app, TASK)([message(1)])
+    ours = app_of(redis_server.url, amqp=Broker)
+    CeleryPublisher(ours, TASK)([message(2, params={}, action="start", timeout=30.0)])
     assert real_client.llen(f"{PREFIX}actions.edge-1") == 2
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10.0, loglevel="error"):
         wait_until(lambda: len(got) == 2, "both messages were run")
@@ -138,3 +147,39 @@ def test_a_broker_that_is_away_is_said_in_one_error() -> None:
     app = app_of(f"redis://127.0.0.1:{free_port()}/0")
     with contextlib.closing(app), pytest.raises(PublishFailed, match="1 claimed actions were not all published"):
         CeleryPublisher(app, TASK)([message(1)])
+
+
+def taken(channel: Any, queue: str) -> list[str]:
+    """Return the ids of what lies in a queue, in the order in which an executor takes it; it is empty then."""
+    found = iter(lambda: channel.basic_get(queue), None)
+    return [message.headers["id"] for message in found]
+
+
+def test_stops_are_taken_first_and_overtake_what_waits_since_earlier_ticks(
+    redis_server: RedisServer, real_client: Any
+) -> None:
+    app = app_of(redis_server.url, amqp=Broker)
+    publish = CeleryPublisher(app, TASK)
+    publish([message(1, action="start"), message(2, action="start")])
+    publish([message(3, first=True), message(4, first=True), message(5, action="start"), message(6, action="noop")])
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        assert taken(channel, "actions.edge-1") == ["id-3", "id-4", "id-1", "id-2", "id-5", "id-6"]
+
+
+@pytest.mark.parametrize("ours", [{}, {"amqp": Broker}], ids=["as an older version does", "as we do"])
+def test_what_is_taken_first_lies_where_any_executor_takes_it_first(
+    redis_server: RedisServer, real_client: Any, ours: dict[str, Any]
+) -> None:
+    publish = CeleryPublisher(app_of(redis_server.url, amqp=Broker), TASK)
+    publish([message(1, action="start")])
+    publish([message(2, first=True)])
+    with app_of(redis_server.url, **ours).connection_for_read() as connection, connection.channel() as channel:
+        assert taken(channel, "actions.edge-1") == ["id-2", "id-1"]
+
+
+def test_a_stop_that_an_executor_gives_back_is_taken_first_again(redis_server: RedisServer, real_client: Any) -> None:
+    app = app_of(redis_server.url, amqp=Broker)
+    CeleryPublisher(app, TASK)([message(1, action="start"), message(2, action="start"), message(3, first=True)])
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        channel.basic_get("actions.edge-1").requeue()
+        assert taken(channel, "actions.edge-1") == ["id-3", "id-1", "id-2"]

@@ -413,3 +413,17 @@ def test_a_ramp_goes_on_while_a_full_queue_holds_workers_back_instead_of_it(bare
     plant.heartbeat(slots=5)
     plant.must_tick()
     assert plant.store.breaker(NAME).ramp_at == 0.0
+
+
+def test_a_tick_asks_for_stops_before_starts_and_for_starts_before_housekeeping(bare_plant: Plant) -> None:
+    plant = bare_plant
+    plant.apply_fleet(worker("flow-1", config_id="c2"), worker("flow-2"), worker("flow-3", "stopped"))
+    plant.heartbeat()
+    for _ in range(2):
+        plant.observe({"flow-1": plant.up(), "flow-2": plant.down(), "flow-3": plant.up()})
+        _, messages = plant.must_tick()
+    assert [(m.worker_id, m.action, m.first) for m in messages] == [
+        ("flow-3", "stop", True),
+        ("flow-2", "start", False),
+        ("flow-1", "reconfigure", False),
+    ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -88,7 +89,7 @@ def test_an_actions_span_is_a_part_of_its_ticks_and_everything_told_of_it_names_
 
 def test_an_action_that_fails_or_comes_too_late_says_so(traced: Plant, spans: InMemorySpanExporter) -> None:
     message = until_it_acts(traced)
-    run(traced, dataclasses.replace(message, action="no_such_action"))
+    run(traced, msgspec.structs.replace(message, action="no_such_action"))
     run(traced, message)
     failed, late = spans.get_finished_spans()[1:]
     assert failed.attributes is not None
