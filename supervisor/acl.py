@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from supervisor.errors import UsageError
-from supervisor.keys import POOL, RESERVED_PLACES, celery_prefix, held_by, queue_of
+from supervisor.keys import POOL, RESERVED_PLACES, celery_prefix, held_by, queue_of, rings
 
 SUPERVISOR, EXPORTER, FLOWER, READ, OPERATE, ADMIN = (
     "supervisor",
@@ -155,6 +155,7 @@ def _node(namespace: str, name: str, pool: Sequence[str]) -> User:
             ),
             *(f"%R~{key}" for key in seen),
             f"&{celery_prefix(namespace)}/*.celeryev/*",  # what Flower shows
+            *(f"&{key}" for key in keys(MARKS)),  # a mark rings
             str(Selector(["+evalsha"], [*own, *shared])),  # what a script does is checked by itself
             str(Selector(["+set", "+setrange", "+persist"], keys(STRINGS))),
             str(Selector(["+sadd", "+expire"], keys(MARKS))),
@@ -190,6 +191,7 @@ def _supervisor(namespace: str) -> User:
         (
             f"~{namespace}:*",
             f"&{celery_prefix(namespace)}*",
+            f"&{rings(namespace)}",
             "+@all",
             *_NEVER,
             *("+info", "+evalsha", "+script|load", "+script|exists"),
@@ -248,6 +250,8 @@ def _operator(namespace: str, nodes: Iterable[str]) -> User:
             *_NEVER,
             *_CONNECTION,
             *("+info", "+evalsha", "+script|load", "+script|exists"),
+            f"&{rings(namespace)}",
+            "+publish",
             str(
                 Selector(["+lpush", "+llen"], [f"{celery_prefix(namespace)}actions.{node}" for node in nodes])
             ),  # check

@@ -55,6 +55,7 @@ class Item(msgspec.Struct, frozen=True):
 
     An event is a flat list of names and values; a counter the field to count up by one. `cancel` asks the action in
     progress to give up: the token of its lease, and why. `frame`: the decision, to be kept in the place's history.
+    `moved`: into another state, from which a tick should soon go on.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Item(msgspec.Struct, frozen=True):
     claim: Claim | None = None
     cancel: tuple[str, str] | None = None
     frame: str = ""
+    moved: bool = False
 
     @property
     def urgency(self) -> Urgency:
@@ -270,6 +272,8 @@ def _item(item: Item, place: int, trace_id: str) -> dict[str, object]:
     plain: dict[str, object] = {"id": item.id, "place": place}
     if item.status is not None:
         plain["status"] = encode(item.status)
+    if item.moved:
+        plain["moved"] = True
     if item.events:
         plain["events"] = item.events
     if item.counters:

@@ -146,7 +146,10 @@ class Keys:
         return self._key(place, "refused", process)
 
     def wake(self, place: str) -> str:
-        """SET of ids to look at, "*" any; written by scripts that change something; taken by the gate. TTL 60 s."""
+        """SET of ids to look at, "*" any; written by scripts that change something; taken by the gate. TTL 60 s.
+
+        The first mark is also published, on the channel of this name: beats listen to `rings`.
+        """
         return self._key(place, "wake")
 
     def asks(self, place: str) -> str:
@@ -177,6 +180,11 @@ class Keys:
 def supervisors(namespace: str) -> str:
     """SET of the supervisors' names; written by apply; read by tick, executors, exporter. One member each."""
     return f"{namespace}:supervisors"
+
+
+def rings(namespace: str) -> str:
+    """Pattern of the channels on which marks ring; published by scripts that mark; heard by beats."""
+    return f"{namespace}:*:wake"
 
 
 def schema(namespace: str) -> str:

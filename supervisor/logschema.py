@@ -155,6 +155,9 @@ _TROUBLES = {
         "Heartbeat cannot be read", "Heartbeat can be read again", "key", optional=("error",)
     ),
     "beat.silent": _trouble("Pulses are not published", "Pulses are published again", optional=("error",)),
+    "beat.deaf": _trouble(
+        "Beat does not hear marks: changes wait for the next pulse", "Beat hears marks again", optional=("error",)
+    ),
     "tick.given_up": _trouble("Ticks are given up: the store takes nothing", "Ticks go on", optional=("error",)),
     "tick.failed": _trouble("Tick failed", "Ticks of this supervisor succeed again", "supervisor", optional=("error",)),
     "dispatch.failed": _trouble(

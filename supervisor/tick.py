@@ -289,6 +289,7 @@ def _item(step: Step, label: WorkerLabel, frame: str) -> Item:
         claim,
         (subject.last_token, step.reason) if step.cancel else None,
         frame,
+        bool(change),
     )
 
 

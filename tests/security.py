@@ -57,7 +57,7 @@ def _more(alone: User, member: User) -> str:
     """Return which keys a member of the pool has besides; see that its commands are the same."""
     mine, theirs = ([{*re.findall(r"[^\s()]+", rule)} for rule in user.rules] for user in (alone, member))
     words = sorted({word for rule in theirs for word in rule} - {word for rule in mine for word in rule})
-    assert all(word[0] in "~%" for word in words), words
+    assert all(word[0] in "&~%" for word in words), words
     return "the same on " + " ".join(_key(word) for word in words)
 
 

@@ -1,4 +1,4 @@
-"""All benchmarks with bars, and peers in the same run: `make bench`, or `python -m tests.benchmarks [--quick] [--write]`.
+"""All benchmarks with bars, peers in the same run: `make bench`, or `python -m tests.benchmarks [--quick] [--write]`.
 
 Prints machine, versions, and for each row n, median, spread, bar and verdict; a row that falls short says why. The
 quick mode takes minutes less, judges ratios alone, and fails on one that has fallen by 30 % from what was recorded.
@@ -48,7 +48,12 @@ def shown(row: Row) -> str:
 
 def in_document(heads: list[str], found: list[Row], peers: list[bench_peers.Peer]) -> str:
     """Return the table and what is said of it, in Markdown."""
-    lines = [*(f"{head}  " for head in heads), "", "| what | median | n | spread | bar | |", "|---|---|---|---|---|---|"]
+    lines = [
+        *(f"{head}  " for head in heads),
+        "",
+        "| what | median | n | spread | bar | |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in found:
         spread = f"{digits(min(row.values))} to {digits(max(row.values))}" if len(row.values) > 1 else ""
         bar = f"{'≥' if row.more else '≤'} {digits(row.bar)}"
@@ -86,7 +91,9 @@ def quick(write: bool) -> int:
         found.append(row)
         say(shown(row))
     if write:
-        RECORDED.write_text(json.dumps({key_of(row): round(row.judged, 4) for row in found if row.is_ratio}, indent=2) + "\n")
+        RECORDED.write_text(
+            json.dumps({key_of(row): round(row.judged, 4) for row in found if row.is_ratio}, indent=2) + "\n"
+        )
         return 0
     said = fallen(found, json.loads(RECORDED.read_text()))
     say(*said, "ok" if not said else f"{len(said)} of the ratios have fallen, or are not recorded")
@@ -120,7 +127,11 @@ def main() -> int:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="ratios alone, held against those recorded")
-    parser.add_argument("--write", action="store_true", help="write docs/performance.md and its pictures; with --quick, what is recorded")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write docs/performance.md and its pictures; with --quick, what is recorded",
+    )
     parser.add_argument("--python", default=sys.executable, help="of an environment that has peers.txt installed")
     asked = parser.parse_args()
     return quick(asked.write) if asked.quick else whole(asked.python, asked.write)

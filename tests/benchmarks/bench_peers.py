@@ -1,7 +1,7 @@
-"""The peers beside each other: `python -m tests.benchmarks.bench_peers --python PYTHON`, one that has peers.txt installed.
+"""The peers beside each other: `python -m tests.benchmarks.bench_peers --python PYTHON`, one that has peers.txt.
 
-Naive Celery (a lock of redis-py and `apply_async`), celery-singleton, dramatiq and huey, each in the same run on a Redis
-of its own: how many tasks a second one process enqueues, and one worker of two slots runs.
+Naive Celery (a lock of redis-py and `apply_async`), celery-singleton, dramatiq and huey, each in the same run on a
+Redis of its own: how many tasks a second one process enqueues, and one worker of two slots runs.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def _measure(python: str, peer: str, messages: int) -> Peer:
 
 def table(peers: list[Peer]) -> list[str]:
     """Return the lines that say what each does."""
-    lines = [f"{'':<24}{'enqueued':>12}{'run':>10}   tasks a second"]
-    for peer in peers:
-        lines.append(f"{f'{peer.name} {peer.version}':<24}{digits(peer.enqueued):>12}{digits(peer.ran):>10}")
-    return lines
+    rows = [(f"{one.name} {one.version}", digits(one.enqueued), digits(one.ran)) for one in peers]
+    return [
+        f"{name:<24}{enqueued:>12}{ran:>10}" for name, enqueued, ran in [("tasks a second", "enqueued", "run"), *rows]
+    ]
 
 
 def main() -> None:

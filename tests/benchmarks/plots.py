@@ -1,4 +1,4 @@
-"""The pictures of docs/performance.md: `python plots.py FOLDER < figures.json`, in the peers' environment (peers.txt)."""
+"""The pictures of docs/performance.md: `python plots.py FOLDER < figures.json`, in an environment with peers.txt."""
 
 from __future__ import annotations
 
