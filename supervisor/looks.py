@@ -92,7 +92,8 @@ async def see_child(
     if seen is not None and seen.pid is None:
         return msgspec.structs.replace(base, failures=failures + 1, error=ended.words() if ended else "not started")
     try:
-        await probes.probe(spec, own)
+        found = await probes.probe(spec, own)
     except probes.CheckFailed as error:
         return msgspec.structs.replace(base, failures=failures + 1, error=str(error))
-    return msgspec.structs.replace(base, passes=(before.passes if before else 0) + 1)
+    passes = (before.passes if before else 0) + 1
+    return msgspec.structs.replace(base, passes=passes, detail=found.detail, missing=found.missing)
