@@ -221,16 +221,11 @@ async def _load_kafka() -> None:
 
 async def _metadata(spec: ChildSpec, check: Check) -> kafka.Seen:
     """Ask Kafka for its brokers and the child's topics."""
-    brokers = brokers_of(check)
+    brokers = redpanda.brokers_of(check)
     try:
         return await kafka.in_thread(lambda: kafka.ask(brokers, [topic.name for topic in spec.topics]))
     except kafka.KafkaFailed as error:
         raise CheckFailed(str(error)) from None
-
-
-def brokers_of(check: Check) -> kafka.Brokers:
-    """Return where a check of kind redpanda asks Kafka."""
-    return kafka.Brokers(check.brokers, check.timeout, check.tls, check.ca)
 
 
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

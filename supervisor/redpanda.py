@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from supervisor.model import Check
-from workers.drivers.kafka import Seen
+from workers.drivers.kafka import Brokers, Seen
 
 READY, BROKERS, HEALTH = "/v1/status/ready", "/v1/brokers", "/v1/cluster/health_overview"
 
@@ -94,6 +94,11 @@ class Cluster:
         if self.admin is not None:
             return self.admin.health.leaderless
         return self.kafka.leaderless if self.kafka is not None else 0
+
+
+def brokers_of(check: Check) -> Brokers:
+    """Return where a check asks Kafka."""
+    return Brokers(check.brokers, check.timeout, check.tls, check.ca)
 
 
 def fault(check: Check, cluster: Cluster) -> str:
