@@ -319,6 +319,7 @@ class _Reader:
         return DeclaredRule(
             name=rule.name,
             child=rule.child,
+            child_is=rule.child_is,
             worker_type=rule.worker_type,
             observed=rule.observed,
             lasts=float(rule.lasts),

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -166,6 +166,7 @@ class RuleTable(Table, frozen=True, kw_only=True):
     supervisor: Name | None = None
     name: Name
     child: Name
+    child_is: Literal["ok", "failed"] = "ok"
     worker_type: str
     observed: dict[str, bool | int | float | str]
     lasts: Duration = Duration(30.0)
@@ -252,6 +253,7 @@ def _shown(value: object) -> str:
 
 
 _CHOICES = {
+    "child_is": ("ok", "failed"),
     "desired": get_args(DesiredState),
     "type": get_args(CheckType),
     "stop_signal": get_args(StopSignal),

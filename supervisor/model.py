@@ -55,10 +55,12 @@ class DeclaredRule(msgspec.Struct, frozen=True, kw_only=True):
     """A consistency rule of a fleet file: `child` is ok, and for `lasts` a worker that depends on it is seen so.
 
     `observed` holds fields of what is observed of workers of that type, with their values; `lasts` is in seconds.
+    `child_is` "failed" is the opposite: the two contradict each other, which is told; the worker is not at fault.
     """
 
     name: str
     child: str
+    child_is: Literal["ok", "failed"] = "ok"
     worker_type: str
     observed: dict[str, bool | int | float | str]
     lasts: float

@@ -885,6 +885,15 @@ def test_a_consistency_rule_is_read(tmp_path: Path) -> None:
     )
 
 
+def test_a_consistency_rule_may_be_of_a_child_that_has_failed(tmp_path: Path) -> None:
+    rule = RULE.replace("worker_type", 'child_is = "failed"\nworker_type')
+    (read,) = read_fleet(written(tmp_path, TOP + CHILD + CHECK + rule), TYPES).settings.rules
+    assert read.child_is == "failed"
+    path = written(tmp_path, TOP + CHILD + CHECK + rule.replace('"failed"', '"down"'))
+    with pytest.raises(FleetError, match="key child_is: value 'down': expected one of ok, failed"):
+        read_fleet(path, TYPES)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
