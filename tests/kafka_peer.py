@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Certificates
 from tests.live.system import free_ports
 from tests.waiting import wait_until
 from workers.drivers.kafka import Brokers, KafkaFailed, ask
@@ -34,13 +35,20 @@ _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+inter.broker.listener.name={protocol}
+advertised.listeners={protocol}://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map={protocol}:{protocol},CONTROLLER:PLAINTEXT
 log.dirs={folder}/data
 offsets.topic.replication.factor=1
 auto.create.topics.enable={auto}
+"""
+_TLS = """
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/server.both
+ssl.truststore.type=PEM
+ssl.truststore.location={ca}
 """
 
 
@@ -56,20 +64,27 @@ def jars() -> Path:
 
 @dataclass
 class KafkaPeer:
-    """One broker, which is its own controller. `auto`: a topic that is asked for comes into being."""
+    """One broker, its own controller. `auto`: it makes topics that are asked for. `tls`: it speaks TLS alone."""
 
     folder: Path
     libs: Path
     auto: bool = False
+    tls: Certificates | None = None
+    process: subprocess.Popen[bytes] | None = None
     port: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Write its settings and format its data folder."""
         self.port, controller = free_ports(2)
-        auto = str(self.auto).lower()
-        self.properties.write_text(
-            _PROPERTIES.format(port=self.port, controller=controller, folder=self.folder, auto=auto)
+        protocol, auto = "SSL" if self.tls else "PLAINTEXT", str(self.auto).lower()
+        text = _PROPERTIES.format(
+            port=self.port, controller=controller, folder=self.folder, auto=auto, protocol=protocol
         )
+        if self.tls is not None:
+            both = Path(self.tls.key("server")).read_text() + Path(self.tls.pem("server")).read_text()
+            (self.folder / "server.both").write_text(both)
+            text += _TLS.format(folder=self.folder, ca=self.tls.pem("ca"))
+        self.properties.write_text(text)
         self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c", str(self.properties))
 
     @property
@@ -85,7 +100,7 @@ class KafkaPeer:
     @property
     def brokers(self) -> Brokers:
         """Return where it is asked."""
-        return Brokers((self.address,), 5.0)
+        return Brokers((self.address,), 5.0, self.tls is not None, self.tls.pem("ca") if self.tls else "")
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command of a class of Kafka's; with no arguments that of the broker."""
@@ -104,11 +119,12 @@ class KafkaPeer:
 
 
 @contextmanager
-def running(folder: Path, auto: bool = False) -> Iterator[KafkaPeer]:
+def running(folder: Path, auto: bool = False, tls: Certificates | None = None) -> Iterator[KafkaPeer]:
     """Yield a Kafka that answers; end it with the block."""
-    peer = KafkaPeer(folder, jars(), auto)
+    peer = KafkaPeer(folder, jars(), auto, tls)
     with (folder / "kafka.out").open("wb") as output:
         process = subprocess.Popen(peer.command(), stdout=output, stderr=output, cwd=folder)
+    peer.process = process
     try:
         wait_until(peer.answers, "Kafka to answer", 120)
         yield peer

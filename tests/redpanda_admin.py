@@ -6,6 +6,7 @@ repository); a Redpanda itself cannot be had as a package.
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import threading
@@ -84,11 +85,12 @@ def serving() -> Iterator[AdminApi]:
                 return
             status, value = api.replies.get(self.path, (404, {"message": "Not found", "code": 404}))
             body = value if isinstance(value, bytes) else json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):  # who asked may have read enough
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

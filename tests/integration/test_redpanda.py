@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import sys
 import threading
@@ -18,6 +19,7 @@ from actions.create_topics import Topic
 from supervisor.looks import see_child
 from supervisor.model import Check, ChildSpec
 from supervisor.probes import MAX_ADMIN_REPLY, CheckFailed, Found, NotInstalled, probe
+from tests.certificates import make_certificates
 from tests.factories import NOW, make_child
 from tests.kafka_peer import KafkaPeer, running
 from tests.redpanda_admin import BROKERS, HEALTH, READY, AdminApi, broker, health, serving
@@ -178,3 +180,34 @@ def test_admin_api_and_kafka_are_both_asked_and_a_look_keeps_what_was_seen(peer:
     seen = asyncio.run(see_child(spec, Path("/nowhere"), seen, NOW))
     assert (seen.failures, seen.passes, seen.detail, seen.missing) == (1, 0, "", ())
     assert seen.error == f"{api.url} {peer.address}: is booting, expected ready; {ALL_WELL}"
+
+
+def test_a_kafka_that_hangs_has_failed_within_the_checks_timeout_and_passes_once_it_goes_on(peer: KafkaPeer) -> None:
+    spec, process = child(brokers=(peer.address,), timeout=1.0), peer.process
+    assert process is not None
+    before = threading.active_count()
+    process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(CheckFailed, match=f"^(no answer from )?{peer.address}"):
+            look(spec)
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert look(child(brokers=(peer.address,))).detail == "1 broker alive; no leaderless partitions"
+    wait_until(lambda: threading.active_count() <= before, "the client's threads to end", 30)
+
+
+def test_a_kafka_over_tls_is_believed_by_the_certificate_of_its_ca_alone(tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path / "tls")
+    (tmp_path / "kafka").mkdir()
+    with running(tmp_path / "kafka", tls=certificates) as tls:
+        found = look(child(brokers=(tls.address,), tls=True, ca=certificates.pem("ca")))
+        assert found == Found("1 broker alive; no leaderless partitions")
+        for wrong in ({"tls": True, "ca": certificates.pem("other")}, {"tls": False}):
+            with pytest.raises(CheckFailed, match=f"^(no answer from )?{tls.address}"):
+                look(child(brokers=(tls.address,), timeout=1.0, **wrong))
+
+
+def test_what_is_no_kafka_has_failed(api: AdminApi) -> None:
+    address = api.url.removeprefix("http://")
+    with pytest.raises(CheckFailed, match=f"^(no answer from )?{address}"):
+        look(child(brokers=(address,), timeout=1.0))
