@@ -7,7 +7,7 @@ FLEET ?= compose/demo/fleet.toml
 TWO := -n 2 --dist loadfile # most of them wait; a file's tests share what it starts
 PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,workers/*/states.py,workers/*/config.py,$\
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
-	supervisor/bell.py,supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/backoff.py,supervisor/templates.py,supervisor/keys.py,supervisor/model.py,$\
+	supervisor/bell.py,supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/redpanda.py,supervisor/backoff.py,supervisor/templates.py,supervisor/keys.py,supervisor/model.py,$\
 	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py,$\
 	supervisor/decide.py,supervisor/scope.py,supervisor/nextup.py,supervisor/why.py,supervisor/diff.py,supervisor/frames.py,supervisor/recorder.py,$\
 	supervisor/logschema.py,supervisor/history.py,supervisor/timeline.py,supervisor/orders.py,supervisor/envelope.py
@@ -120,7 +120,7 @@ check-lock: ## See that requirements.lock alone is enough to run every part
 
 lock: ## Resolve both lock files anew (needs uv)
 	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade pyproject.toml - -o requirements.lock
-	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev --extra traces -c requirements.lock pyproject.toml - -o requirements-dev.lock
+	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev --extra traces --extra kafka -c requirements.lock pyproject.toml - -o requirements-dev.lock
 
 clean: ## Remove the environment and caches; the data folder .fsm stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info .coverage*

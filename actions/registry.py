@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from actions.create_topics import CreateTopics
 from actions.model import Action, InvalidParams, UnknownAction
 from actions.noop import Noop
 from actions.reconfigure import Reconfigure
@@ -60,6 +61,6 @@ def params_of(action: Action) -> dict[str, object]:
 def built_in() -> ActionRegistry:
     """Return a registry of the actions that come with this package."""
     registry = ActionRegistry()
-    for action in (Noop, Start, Stop, Reconfigure, Restart, RestartChild):
+    for action in (Noop, Start, Stop, Reconfigure, Restart, RestartChild, CreateTopics):
         registry.register(action)
     return registry

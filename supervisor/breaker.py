@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from actions.restart_child import RestartChild
 from supervisor.backoff import jittered
 from supervisor.circuit import Breaker, Recovery, State, Verdict
 from supervisor.model import Incident, Lease, SupervisorSettings
@@ -235,7 +236,7 @@ def _may_swing_back(breaker: Breaker, restarts: Mapping[str, Lease | None], flap
 
 
 def _was_restarted(last: Lease | None, breaker: Breaker) -> bool:
-    if last is None or last.in_progress or last.outcome != "success":
+    if last is None or last.in_progress or last.outcome != "success" or last.action != RestartChild.name:
         return False
     return (last.ended_at or 0.0) >= (breaker.opened_at or 0.0)
 

@@ -17,11 +17,13 @@ class Verdict(msgspec.Struct, frozen=True):
     """What the checks say of one child.
 
     `failed` opens the circuit. `absent` (a child of ours that nobody has started), `starting` and `unknown` open
-    nothing and hold back only the workers that depend on the child.
+    nothing and hold back only the workers that depend on the child. `lacks`: what one that is ok still has to be given
+    before those workers may act, as "topics a"; "" if nothing.
     """
 
     state: Literal["ok", "failed", "absent", "starting", "unknown"]
     detail: str
+    lacks: str = ""
 
 
 class Recovery(msgspec.Struct, frozen=True):

@@ -15,12 +15,16 @@ from supervisor.view import Child, World, under
 
 @dataclass(frozen=True)
 class Decided:
-    """All that a tick does: it frees what is `overdue` (id, place, lease), restarts children, carries out the plan."""
+    """All that a tick does: it frees what is `overdue` (id, place, lease), restarts children, carries out the plan.
+
+    `creations`: the children whose topics it has created.
+    """
 
     decision: Decision
     plan: Plan
     restarts: tuple[Child, ...]
     overdue: tuple[tuple[str, str, Lease], ...]
+    creations: tuple[Child, ...] = ()
 
 
 def decide(world: World) -> Decided:
@@ -29,7 +33,7 @@ def decide(world: World) -> Decided:
     opened = decision.breaker.is_open and not world.breaker.is_open
     plan = Plan((), ()) if opened else make_plan(under(world.view, decision.breaker, world.now), world.now)
     decision = _settle(world, decision, plan)
-    return Decided(decision, plan, _restarts(world, decision), _overdue(world))
+    return Decided(decision, plan, _restarts(world, decision), _overdue(world), _creations(world))
 
 
 def next_attempt_at(child: Child, world: World) -> float:
@@ -82,11 +86,29 @@ def _settle(world: World, decision: Decision, plan: Plan) -> Decision:
 
 def _restarts(world: World, decision: Decision) -> tuple[Child, ...]:
     """Return the children to restart: those that failed, those asked for, and those that nobody has started yet."""
-    forced = decision.breaker.forced
-    if world.view.held(world.now) or (forced is not None and forced.state == "open"):
+    if _nothing_may_begin(world):
         return ()
     ours = (child for child in world.children if is_ours_to_restart(child, world))
     return tuple(child for child in ours if child.spec.name in decision.restarts or _may_start(child, world))
+
+
+def _creations(world: World) -> tuple[Child, ...]:
+    """Return the children that are well but for topics that are not there; what was refused is tried again later."""
+    if _nothing_may_begin(world):
+        return ()
+    lacking = [child for child in world.children if child.verdict.lacks and not child.wants_restart]
+    return tuple(child for child in lacking if is_ours_to_restart(child, world) and world.now >= retry_at(child))
+
+
+def _nothing_may_begin(world: World) -> bool:
+    """Tell whether not even what mends a child may begin: in a hold-off, and while an operator holds the circuit."""
+    forced = world.breaker.forced
+    return world.view.held(world.now) or (forced is not None and forced.state == "open")
+
+
+def retry_at(child: Child) -> float:
+    """Return when a child's action may be tried again, whose last ones failed; infinity while one is in progress."""
+    return breaking.next_attempt_at(Recovery(attempts=child.lease.failures if child.lease else 0), child.lease, 0.0)
 
 
 def is_ours_to_restart(child: Child, world: World) -> bool:
@@ -100,5 +122,4 @@ def _may_start(child: Child, world: World) -> bool:
         return False
     if child.wants_restart or child.verdict.state != "absent":
         return child.wants_restart
-    recovery = Recovery(attempts=child.lease.failures if child.lease else 0)
-    return child.spec.process is not None and world.now >= breaking.next_attempt_at(recovery, child.lease, 0.0)
+    return child.spec.process is not None and world.now >= retry_at(child)

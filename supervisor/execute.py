@@ -157,7 +157,7 @@ def _execute(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool:
     try:
         with pool.cancellable():
             action = runtime.actions.build(grant.action, params)
-            component = component_of(runtime, grant.supervisor, grant.place, grant.worker_id)
+            component = component_of(runtime, grant.supervisor, grant.place, grant.worker_id, grant.action)
             return _End(Outcome.SUCCESS, action.execute(ActionContext(component, int(grant.token))))
     except Cancelled:
         return _End(Outcome.CANCELLED, "told to give up")

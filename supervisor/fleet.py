@@ -15,6 +15,7 @@ import msgspec
 from supervisor.fleetfile import (
     NAME_PATTERN,
     NAME_WORDS,
+    CheckTable,
     ChildTable,
     File,
     FleetError,
@@ -30,12 +31,14 @@ from supervisor.fleetfile import (
 from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
 from supervisor.model import Check, CheckKind, ChildSpec, DeclaredRule, OptionValue, Runbook, SupervisorSettings
 from supervisor.templates import expand
+from supervisor.topics import topics_of
 from workers.duration import Duration
 from workers.model import KNOWN_LABELS, Desired
 from workers.process.config import ProcessConfig
 from workers.registry import WorkerRegistry
 
 _KIND_KEYS = ("address", "path", "status", "body", "tls", "ca", "command", "file", "max_age", "options")
+_REDPANDA_KEYS = ("admin", "brokers", "nodes", "leaderless", "under_replicated")
 _OWN_KEYS = ("address", "options")  # of a check that an installed package adds
 _KEYS_OF: dict[str, tuple[str, ...]] = {
     "tcp": ("address",),
@@ -45,6 +48,7 @@ _KEYS_OF: dict[str, tuple[str, ...]] = {
     "process": (),
     "command": ("command",),
     "freshness": ("file", "max_age"),
+    "redpanda": (*_REDPANDA_KEYS, "tls", "ca"),
 }
 _ADDRESS = {"address": 'the "HOST:PORT"'}
 _REQUIRED: dict[str, dict[str, str]] = {
@@ -67,7 +71,7 @@ _USUAL_KIND: dict[str, CheckKind] = {
 _USUAL_PATH = {"redpanda": "/v1/status/ready", "benthos": "/ping"}  # where these types answer
 MAX_TICK_TIMEOUT = 2.0  # seconds: the tick that looks at a child without a node holds a lease of 5 s
 _OF_PROCESSES = ("user", "umask", "limits", "env_file", "secrets")  # keys of a child with a command
-_FROM_ANYWHERE = ("tcp", "http", "redis", "kafka")
+_FROM_ANYWHERE = ("tcp", "http", "redis", "kafka", "redpanda")
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
 E = TypeVar("E", GroupTable, ChildTable, WorkerTable, RuleTable)
@@ -315,6 +319,7 @@ class _Reader:
         return DeclaredRule(
             name=rule.name,
             child=rule.child,
+            child_is=rule.child_is,
             worker_type=rule.worker_type,
             observed=rule.observed,
             lasts=float(rule.lasts),
@@ -359,6 +364,7 @@ class _Reader:
             cwd="" if process else cwd,
             env={} if process else child.env,
             config_id=config_id(process) if process else "",
+            topics=topics_of(self.path, number, child),
             start_grace=float(child.start_grace),
             runbook=Runbook(url=child.runbook.url, steps=child.runbook.steps) if child.runbook else Runbook(),
         )
@@ -402,16 +408,13 @@ class _Reader:
         table = child.check
         kind = self._kind(number, label, child)
         usual = _KEYS_OF.get(kind, _OWN_KEYS)
-        for key in _KIND_KEYS:
+        for key in (*_KIND_KEYS, *_REDPANDA_KEYS):
             value = getattr(table, key)
             if value is not None and key not in usual:
                 keys = ", ".join((*usual, "timeout", "failures", "successes"))
                 expected = f"a check of kind {kind} has no such key; expected one of {keys}"
                 raise self._fail("children", number, label, f"check.{key}", _plain(value), expected)
-        for key, what in _REQUIRED.get(kind, {}).items():
-            if not getattr(table, key):
-                expected = f"expected {what} that a check of kind {kind} asks"
-                raise self._fail("children", number, label, f"check.{key}", getattr(table, key), expected)
+        self._whom(number, label, kind, table)
         if not 0 < table.timeout <= MAX_CHECK_TIMEOUT:
             expected = f"expected more than 0s and at most {MAX_CHECK_TIMEOUT:g}s"
             raise self._fail("children", number, label, "check.timeout", str(table.timeout), expected)
@@ -435,11 +438,26 @@ class _Reader:
             command=table.command or (),
             file=self._path(table.file or ""),
             max_age=float(table.max_age) if table.max_age is not None else 30.0,
+            admin=table.admin or "",
+            brokers=table.brokers or (),
+            nodes=table.nodes or 1,
+            leaderless=table.leaderless or 0,
+            under_replicated=table.under_replicated,
             options=self._options(number, label, table.options or {}),
             timeout=float(table.timeout),
             failures=table.failures,
             successes=table.successes,
         )
+
+    def _whom(self, number: int, label: str, kind: str, table: CheckTable) -> None:
+        """See that a check says whom or what it asks. Raises `FleetError`."""
+        for key, what in _REQUIRED.get(kind, {}).items():
+            if not getattr(table, key):
+                expected = f"expected {what} that a check of kind {kind} asks"
+                raise self._fail("children", number, label, f"check.{key}", getattr(table, key), expected)
+        if kind == "redpanda" and not (table.admin or table.brokers):
+            expected = 'expected the URL of its admin API ("http://HOST:9644"), or Kafka brokers ["HOST:9092"], or both'
+            raise self._fail("children", number, label, "check.admin", table.admin, expected)
 
     def _options(self, number: int, label: str, options: Mapping[str, object]) -> dict[str, OptionValue]:
         for name, value in options.items():

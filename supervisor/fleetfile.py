@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -32,6 +32,13 @@ NAME_WORDS = "expected a name of at most 63 letters, digits, '-', '_' and '.', b
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 MAX_FAILURES = 100  # failures whose times are kept of each worker
+Number = Annotated[int, msgspec.Meta(ge=0)]
+ADMIN_PATTERN = r"^https?://[^/?#@]+\Z"
+_TOPIC = r"^(?!\.{1,2}(?::|\Z))[A-Za-z0-9._-]{1,249}"  # what Kafka takes for a name
+TOPIC_NAME_PATTERN = _TOPIC + r"\Z"
+TOPIC_NAME_WORDS = 'expected a name of 1 to 249 letters, digits, ".", "_" and "-"'
+TOPIC_PATTERN = _TOPIC + r"(?::[1-9][0-9]{0,4})?\Z"
+TOPIC_WORDS = f'{TOPIC_NAME_WORDS}, alone or as "NAME:PARTITIONS"'
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 T = TypeVar("T")
 
@@ -86,10 +93,24 @@ class CheckTable(Table, frozen=True, kw_only=True):
     command: tuple[str, ...] | None = None
     file: str | None = None
     max_age: Duration | None = None
+    admin: Annotated[str, msgspec.Meta(pattern=ADMIN_PATTERN)] | None = None
+    brokers: tuple[Address, ...] | None = None
+    nodes: Positive | None = None
+    leaderless: Number | None = None
+    under_replicated: Number | None = None
     options: dict[str, Any] | None = None
     timeout: Duration = Duration(1.0)
     failures: Positive = 1
     successes: Positive = 1
+
+
+class TopicTable(Table, frozen=True, kw_only=True):
+    """One of a child's `topics`, which may also be text, "NAME" or "NAME:PARTITIONS"."""
+
+    name: Annotated[str, msgspec.Meta(pattern=TOPIC_NAME_PATTERN)]
+    partitions: Positive | None = None
+    replication: Annotated[int, msgspec.Meta(ge=1, le=32_767)] | None = None
+    config: dict[str, str] = {}
 
 
 class RunbookTable(Table, frozen=True, kw_only=True):
@@ -120,6 +141,7 @@ class ChildTable(Table, frozen=True, kw_only=True):
     limits: Any = None
     env_file: Any = None
     secrets: Any = None
+    topics: tuple[Annotated[str, msgspec.Meta(pattern=TOPIC_PATTERN)] | TopicTable, ...] = ()
     start_grace: Duration = Duration(5.0)
     runbook: RunbookTable | None = None
 
@@ -144,6 +166,7 @@ class RuleTable(Table, frozen=True, kw_only=True):
     supervisor: Name | None = None
     name: Name
     child: Name
+    child_is: Literal["ok", "failed"] = "ok"
     worker_type: str
     observed: dict[str, bool | int | float | str]
     lasts: Duration = Duration(30.0)
@@ -230,6 +253,7 @@ def _shown(value: object) -> str:
 
 
 _CHOICES = {
+    "child_is": ("ok", "failed"),
     "desired": get_args(DesiredState),
     "type": get_args(CheckType),
     "stop_signal": get_args(StopSignal),
@@ -237,6 +261,9 @@ _CHOICES = {
 }
 _FORMS = {
     NAME_PATTERN: NAME_WORDS,
+    TOPIC_PATTERN: TOPIC_WORDS,
+    TOPIC_NAME_PATTERN: TOPIC_NAME_WORDS,
+    ADMIN_PATTERN: 'expected the URL of an admin API, as "http://HOST:9644"',
     UMASK_PATTERN: 'expected three octal digits, as "027"',
     ADDRESS_PATTERN: 'expected an address "HOST:PORT" with a port from 1 to 65535',
 }
@@ -255,6 +282,7 @@ def _fields(kind: type[object], where: str) -> tuple[str, ...]:
         "check": CheckTable,
         "runbook": RunbookTable,
         "limits": Limits,
+        "topics": TopicTable,
     }
     names = [str(step) for step in _steps(where) if isinstance(step, str)]
     table: Any = tables.get(names[-1], kind) if names else kind

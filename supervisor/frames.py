@@ -149,7 +149,7 @@ def _verdicts(names: Iterable[str], view: View, others: Mapping[str, Subject]) -
     found: dict[str, str] = {}
     for name in names:
         if (verdict := view.verdicts.get(name)) is not None:
-            found[name] = verdict.state
+            found[name] = "starting" if verdict.lacks else verdict.state  # as one that is not ready to be worked with
         elif name in others:
             found[name] = "ok" if phase_of(others[name]) in _UP else "unknown"
     return found

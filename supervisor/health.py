@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from supervisor.circuit import Verdict
 from supervisor.model import ChildObserved, ChildSpec, Lease
 from workers.duration import ago
 from workers.model import STALE_AFTER
+
+_SHOWN = 5  # names that a sentence says
 
 
 def judge(spec: ChildSpec, seen: ChildObserved | None, node_away: bool, last: Lease | None, now: float) -> Verdict:
@@ -48,4 +52,14 @@ def _judge_passing(spec: ChildSpec, seen: ChildObserved) -> Verdict:
     """Judge one whose last look passed; too few in a row are no news yet, neither good nor bad."""
     if seen.passes < spec.check.successes:
         return Verdict("unknown", f"{seen.passes} of {spec.check.successes} looks passed")
-    return Verdict("ok", f"pid {seen.pid} passes its check" if seen.pid else "passes its check")
+    words = f"pid {seen.pid} passes its check" if seen.pid else "passes its check"
+    detail = f"{words}: {seen.detail}" if seen.detail else words
+    missing = [topic.name for topic in spec.topics if topic.name in seen.missing]
+    lacks = f"topics {_named(missing)}" if missing else ""
+    return Verdict("ok", f"{detail}; lacks {lacks}" if lacks else detail, lacks)
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return names for a sentence, which says a few of many."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

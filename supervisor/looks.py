@@ -61,8 +61,19 @@ async def _all(
 ) -> dict[str, ChildObserved]:
     """Look at all at once."""
     data_dir = runtime.settings.data_dir
-    looks = [see_child(spec, folder_of(data_dir, supervisor, POOL, spec.id), seen, now) for spec, seen in due.values()]
+    looks = [
+        _see_or_not(spec, folder_of(data_dir, supervisor, POOL, spec.id), seen, now) for spec, seen in due.values()
+    ]
     return dict(zip(due, await asyncio.gather(*looks), strict=True))
+
+
+async def _see_or_not(spec: ChildSpec, folder: Path, seen: ChildObserved | None, now: float) -> ChildObserved:
+    """Look at a child; one that cannot be looked at from here costs the tick nothing, and is unknown."""
+    try:
+        return await see_child(spec, folder, seen, now)
+    except probes.NotInstalled as error:
+        failures = seen.failures if seen is not None else 0
+        return ChildObserved(collected_at=now, failures=failures, unknown=True, error=f"unknown: {error}")
 
 
 async def see_child(
@@ -92,7 +103,8 @@ async def see_child(
     if seen is not None and seen.pid is None:
         return msgspec.structs.replace(base, failures=failures + 1, error=ended.words() if ended else "not started")
     try:
-        await probes.probe(spec, own)
+        found = await probes.probe(spec, own)
     except probes.CheckFailed as error:
         return msgspec.structs.replace(base, failures=failures + 1, error=str(error))
-    return msgspec.structs.replace(base, passes=(before.passes if before else 0) + 1)
+    passes = (before.passes if before else 0) + 1
+    return msgspec.structs.replace(base, passes=passes, detail=found.detail, missing=found.missing)

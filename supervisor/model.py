@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from actions.create_topics import Topic
 from workers.model import Document
 from workers.process.config import ProcessConfig
 
@@ -38,7 +39,7 @@ STUCK_AFTER = 2.0  # times its timeout that an action runs before it is reported
 CheckType = Literal["redis", "redpanda", "benthos", "tcp", "http", "process", "supervisor"]
 WorkerLabel = Literal["worker_id", "worker_type"]
 OptionValue = bool | int | float | str
-CheckKind = Literal["tcp", "redis", "http", "kafka", "process", "command", "freshness"]
+CheckKind = Literal["tcp", "redis", "http", "kafka", "process", "command", "freshness", "redpanda"]
 
 
 def of_other_time(collected_at: float, data_since: float, now: float) -> str | None:
@@ -54,10 +55,12 @@ class DeclaredRule(msgspec.Struct, frozen=True, kw_only=True):
     """A consistency rule of a fleet file: `child` is ok, and for `lasts` a worker that depends on it is seen so.
 
     `observed` holds fields of what is observed of workers of that type, with their values; `lasts` is in seconds.
+    `child_is` "failed" is the opposite: the two contradict each other, which is told; the worker is not at fault.
     """
 
     name: str
     child: str
+    child_is: Literal["ok", "failed"] = "ok"
     worker_type: str
     observed: dict[str, bool | int | float | str]
     lasts: float
@@ -128,8 +131,10 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     `failures`: looks in a row that must fail for it to have failed; `successes`: that must pass for it to be well.
 
     `address` is for tcp, redis, http and kafka; `path`, `status`, `body` (a regular expression), `tls` and `ca` for
-    http; `command` for command; `file` and `max_age` for freshness. A `kind` that is not built in is a check of an
-    installed package: `address` and `options` are for it.
+    http; `command` for command; `file` and `max_age` for freshness. For redpanda: `admin` is the URL of its admin API,
+    `brokers` are Kafka addresses (one of the two may be empty), `nodes` is how many brokers have to live, `leaderless`
+    and `under_replicated` how many such partitions may be (None: any number); `tls` is of Kafka, `ca` of both. A `kind`
+    that is not built in is a check of an installed package: `address` and `options` are for it.
     """
 
     kind: str = "tcp"
@@ -142,6 +147,11 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     file: str = ""
     max_age: float = 30.0
+    admin: str = ""
+    brokers: tuple[str, ...] = ()
+    nodes: int = 1
+    leaderless: int = 0
+    under_replicated: int | None = None
     options: dict[str, OptionValue] = {}
     timeout: float = 1.0
     failures: int = 1
@@ -150,7 +160,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def target(self) -> str:
         """Return what is asked, for a message."""
-        return self.address or self.file or " ".join(self.command) or self.kind
+        asked = self.address or self.file or " ".join(self.command)
+        return asked or " ".join(part for part in (self.admin, ",".join(self.brokers)) if part) or self.kind
 
 
 class Runbook(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,7 +176,8 @@ class ChildSpec(Document, frozen=True, kw_only=True):
 
     With none of these its restart is a person's work. One of type `supervisor` is another supervisor of the store,
     which looks after itself: its circuit is its check. `pid_file` names the process that `restart` brings. `cwd` and
-    `env` are for commands. `start_grace`: seconds after its start in which a failed check means "starting".
+    `env` are for commands. `topics` are created when they are not there. `start_grace`: seconds after its start in
+    which a failed check means "starting".
     """
 
     name: str
@@ -179,6 +191,7 @@ class ChildSpec(Document, frozen=True, kw_only=True):
     cwd: str = ""
     env: dict[str, str] = {}
     config_id: str = ""
+    topics: tuple[Topic, ...] = ()
     start_grace: float = 5.0
     runbook: Runbook = Runbook()
 
@@ -191,7 +204,8 @@ class ChildSpec(Document, frozen=True, kw_only=True):
 class ChildObserved(Document, frozen=True, kw_only=True):
     """What a collector saw of a child. `failures` counts failed looks in a row, `passes` those that passed.
 
-    `unknown`: the look itself failed, which says nothing of the child.
+    `unknown`: the look itself failed, which says nothing of the child. `detail`: what a check that passed has seen, in
+    words. `missing`: topics that are not there.
     `started` is False for a child of ours that runs nothing because nobody has started it, or we stopped it: that is no
     failure but work to be done.
     """
@@ -200,6 +214,8 @@ class ChildObserved(Document, frozen=True, kw_only=True):
     passes: int = 0
     failures: int = 0
     error: str | None = None
+    detail: str = ""
+    missing: tuple[str, ...] = ()
     unknown: bool = False
     started: bool = True
     pid: int | None = None

@@ -167,7 +167,7 @@ def _missing(case: Case, snapshot: Snapshot) -> Iterator[str]:
     others = {subject.id: subject for subject in case.world.view.subjects}
     for name in snapshot.desired.depends_on:
         verdict = case.world.view.verdicts.get(name)
-        if verdict is not None and verdict.state != "ok":
+        if verdict is not None and (verdict.state != "ok" or verdict.lacks):
             yield f"child/{name}"
         elif name in others and phase_of(others[name]) not in (Phase.RUNNING, Phase.DEGRADED):
             yield f"worker/{name}"

@@ -369,6 +369,8 @@ def _missing_dependency(snapshot: Snapshot, view: View, by_id: Mapping[str, Subj
         verdict = view.verdicts.get(name)
         if verdict is not None and verdict.state != "ok":
             return f"child {name} is {verdict.state}: {verdict.detail}"
+        if verdict is not None and verdict.lacks:
+            return f"child {name} lacks {verdict.lacks}"
         other = by_id.get(name)
         if other is not None and (phase := phase_of(other)) not in (Phase.RUNNING, Phase.DEGRADED):
             return f"worker {name} is {phase}"

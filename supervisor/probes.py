@@ -8,19 +8,26 @@ import re
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import httpx
+import msgspec
 
+from supervisor import redpanda
 from supervisor.clock import SystemClock
 from supervisor.extensions import OwnCheck
 from supervisor.model import Check, ChildSpec
+from workers.drivers import kafka
 from workers.drivers.minding import ask_async, complaint, request
 from workers.drivers.process import environment
 from workers.duration import ago
 
+T = TypeVar("T")
 MAX_REPLY = 65_536  # bytes of an answer that are read: no check needs more
+MAX_ADMIN_REPLY = 1_048_576  # bytes: a Redpanda lists partitions by name
 _API_VERSIONS, _CORRELATION = 18, 0x66736D31  # Kafka protocol: api key of ApiVersions; a number of ours to know it by
 
 
@@ -32,8 +39,16 @@ class NotInstalled(Exception):
     """A check that no installed package brings: nothing is known of the child then."""
 
 
-async def probe(spec: ChildSpec, own: Mapping[str, OwnCheck] = MappingProxyType({})) -> None:
-    """Ask a child whether it works, by a built-in check or one of the installed packages' `own`.
+@dataclass(frozen=True)
+class Found:
+    """What a check that passed has seen: in words, and the topics that are not there."""
+
+    detail: str = ""
+    missing: tuple[str, ...] = ()
+
+
+async def probe(spec: ChildSpec, own: Mapping[str, OwnCheck] = MappingProxyType({})) -> Found:
+    """Ask a child whether it works, by a built-in check or one of the installed packages' `own`; return what was seen.
 
     Raises `CheckFailed`, `NotInstalled`, or what an own check raises; never takes longer than the check's timeout
     (seconds).
@@ -41,13 +56,16 @@ async def probe(spec: ChildSpec, own: Mapping[str, OwnCheck] = MappingProxyType(
     check = spec.check
     if check.kind not in _PROBES and check.kind not in own:
         raise NotInstalled(f"no installed package has a check of kind {check.kind!r} (fsm_supervisor.checks)")
+    if check.brokers:
+        await _load_kafka()
     try:
         async with asyncio.timeout(check.timeout):
-            await (_PROBES[check.kind](spec, check) if check.kind in _PROBES else own[check.kind](spec))
+            found = await (_PROBES[check.kind](spec, check) if check.kind in _PROBES else own[check.kind](spec))
     except TimeoutError:
         raise CheckFailed(f"no answer from {check.target} within {check.timeout:g}s") from None
     except (OSError, ValueError, OverflowError, httpx.HTTPError, httpx.InvalidURL) as error:
         raise CheckFailed(f"{check.target}: {error or type(error).__name__}") from None
+    return found if isinstance(found, Found) else Found()
 
 
 async def _process(_spec: ChildSpec, _check: Check) -> None:
@@ -83,13 +101,19 @@ async def _http(_spec: ChildSpec, check: Check) -> None:
             raise CheckFailed(f"{url} answered {answer.status_code}, expected {expected}")
         if not check.body:
             return
-        body = b""
-        async for part in answer.aiter_bytes():
-            body = (body + part)[:MAX_REPLY]
-            if len(body) == MAX_REPLY:
-                break
+        body = await _body(answer, MAX_REPLY)
     if re.search(check.body, body.decode(errors="replace")) is None:
         raise CheckFailed(f"{url} answered {body[:60]!r}, expected a match of {check.body!r} in it")
+
+
+async def _body(answer: httpx.Response, most: int) -> bytes:
+    """Read a body, but no more bytes of it than `most`."""
+    body = b""
+    async for part in answer.aiter_bytes():
+        body = (body + part)[:most]
+        if len(body) == most:
+            break
+    return body
 
 
 @functools.cache
@@ -140,12 +164,76 @@ async def _freshness(_spec: ChildSpec, check: Check) -> None:
         raise CheckFailed(f"{check.file} was written {ago(age)} ago, expected {check.max_age:g}s at most")
 
 
+async def _redpanda(spec: ChildSpec, check: Check) -> Found:
+    """Expect the admin API and Kafka to answer, and a cluster within the check's tolerances; tell which topics miss."""
+    admin, seen = await asyncio.gather(
+        _admin(check) if check.admin else _nothing(), _metadata(spec, check) if check.brokers else _nothing()
+    )
+    cluster = redpanda.Cluster(admin, seen)
+    if wrong := redpanda.fault(check, cluster):
+        raise CheckFailed(f"{check.target}: {wrong}; {redpanda.words(cluster)}")
+    there = seen.partitions if seen is not None else {}
+    missing = tuple(topic.name for topic in spec.topics if topic.name not in there)
+    fewer = [
+        f"topic {topic.name} has {there[topic.name]} partitions, wished for {topic.partitions}"
+        for topic in spec.topics
+        if there.get(topic.name, topic.partitions) < topic.partitions
+    ]
+    return Found("; ".join([redpanda.words(cluster), *fewer]), missing)
+
+
+async def _nothing() -> None:
+    """Ask nobody."""
+
+
+async def _admin(check: Check) -> redpanda.Admin:
+    """Ask the admin API of a Redpanda, all at once."""
+    trust = _trust(check.admin.startswith("https:"), check.ca)
+    async with httpx.AsyncClient(base_url=check.admin, timeout=check.timeout, trust_env=False, verify=trust) as client:
+        ready, brokers, health = await asyncio.gather(
+            _reply(client, redpanda.READY, redpanda.Ready),
+            _reply(client, redpanda.BROKERS, tuple[redpanda.Broker, ...]),
+            _reply(client, redpanda.HEALTH, redpanda.Health),
+        )
+    return redpanda.Admin(ready, brokers, health)
+
+
+async def _reply(client: httpx.AsyncClient, path: str, kind: type[T]) -> T:
+    """Return what the admin API answers at a path. A Redpanda that is booting says so with status 503."""
+    async with client.stream("GET", path) as answer:
+        url = str(answer.url)
+        if answer.status_code not in ((200, 503) if path == redpanda.READY else (200,)):
+            raise CheckFailed(f"{url} answered {answer.status_code}, expected 200")
+        body = await _body(answer, MAX_ADMIN_REPLY)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise CheckFailed(f"{url} answered {body[:60]!r}, expected Redpanda's admin API: {error}") from None
+
+
+async def _load_kafka() -> None:
+    """Import Kafka's client before the time of a look begins to run."""
+    try:
+        await kafka.in_thread(kafka.load)
+    except kafka.NoKafkaClient as error:
+        raise NotInstalled(str(error)) from None
+
+
+async def _metadata(spec: ChildSpec, check: Check) -> kafka.Seen:
+    """Ask Kafka for its brokers and the child's topics."""
+    brokers = redpanda.brokers_of(check)
+    try:
+        return await kafka.in_thread(lambda: kafka.ask(brokers, [topic.name for topic in spec.topics]))
+    except kafka.KafkaFailed as error:
+        raise CheckFailed(str(error)) from None
+
+
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, _, port = address.rpartition(":")
     return await asyncio.open_connection(host.strip("[]"), int(port), limit=MAX_REPLY)
 
 
-Probe = Callable[[ChildSpec, Check], Awaitable[None]]
+Probe = Callable[[ChildSpec, Check], Awaitable[Found | None]]
 _PROBES: dict[str, Probe] = {
     "process": _process,
     "tcp": _tcp,
@@ -154,4 +242,5 @@ _PROBES: dict[str, Probe] = {
     "kafka": _kafka,
     "command": _command,
     "freshness": _freshness,
+    "redpanda": _redpanda,
 }

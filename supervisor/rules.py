@@ -36,7 +36,7 @@ class Rule(Protocol):
 
 
 class Declared(msgspec.Struct, frozen=True):
-    """A rule of the fleet file: the child is ok, and a worker of that type that depends on it is observed so."""
+    """A rule of the fleet file: the child is ok, or failed, and a worker of that type that depends on it is seen so."""
 
     of: DeclaredRule
 
@@ -56,10 +56,10 @@ class Declared(msgspec.Struct, frozen=True):
             return ""
         verdict = verdicts.get(self.of.child)
         seen = {name: getattr(snapshot.observed, name, None) for name in self.of.observed}
-        if verdict is None or verdict.state != "ok" or seen != self.of.observed:
+        if verdict is None or verdict.state != self.of.child_is or seen != self.of.observed:
             return ""
         values = ", ".join(f"{name} is {value}" for name, value in seen.items())
-        return f"child {self.of.child} is ok and {values}"
+        return f"child {self.of.child} is {self.of.child_is} and {values}"
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -89,10 +89,13 @@ def restart(
 ) -> tuple[Transition, Status] | None:
     """Return the restart of a worker whose fault has lasted, for as long as this incarnation runs, too; else None.
 
+    None, too, where a child is said to have failed and the worker says that it has not: which of the two is wrong
+    nobody knows, and the child is being restarted already.
+
     It counts as a failure, once for each incarnation: a worker that is at fault again and again is quarantined.
     """
     observed = snapshot.observed
-    if observed is None:
+    if observed is None or not _mends(found.rule):
         return None
     since = max(status.fault_since, observed.started_at or 0.0)
     if now - since < found.rule.lasts:
@@ -103,3 +106,8 @@ def restart(
     if status.fault_counted != life:
         status = count_failure(msgspec.structs.replace(status, fault_counted=life), now, why, settings, now)
     return Transition(reason=why, action=action), status
+
+
+def _mends(rule: Rule) -> bool:
+    """Tell whether a new life of the worker can mend what a rule finds."""
+    return not isinstance(rule, Declared) or rule.of.child_is == "ok"

@@ -45,7 +45,7 @@ class Look(NamedTuple):
 
 def facts(breaker: Breaker, view: View, nodes: Heartbeats, drained: Collection[str], now: float) -> Facts:
     """Return what concerns more than one worker at `now` (epoch seconds, Redis' clock)."""
-    verdicts = sorted((name, verdict.state) for name, verdict in view.verdicts.items())
+    verdicts = sorted((name, verdict.state, verdict.lacks) for name, verdict in view.verdicts.items())
     shared = (breaker.effective, breaker.opened_at, verdicts, sorted(drained), view.data_since, view.held(now))
     seen = [place for place, slots in view.slots.items() if slots and place != POOL and _is_seen(nodes, place, now)]
     return Facts(repr(shared), tuple(sorted(seen)))

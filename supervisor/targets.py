@@ -6,12 +6,15 @@ from pathlib import Path
 
 import msgspec
 
+from actions.create_topics import CreateTopics
 from actions.model import ActionError, Component, Incarnation
 from supervisor.errors import BadDocument
 from supervisor.keys import CHECK_PREFIX, CHILD_PREFIX, POOL
 from supervisor.model import ChildSpec
+from supervisor.redpanda import brokers_of
 from supervisor.runtime import Runtime
 from supervisor.store import decode
+from workers.drivers.kafka import Topics
 from workers.drivers.process import ProcessComponent
 from workers.drivers.service import HookComponent, S6Component
 from workers.model import Desired, Identity
@@ -55,8 +58,20 @@ class _Nothing:
         raise ActionError(f"a check stops nothing (token {token})")
 
 
-def component_of(runtime: Runtime, supervisor: str, place: str, item: str) -> Component:
-    """Return what an action works on. Raises `ActionError` when nothing is stored, or a child is not ours to start."""
+class _Topics(_Nothing):
+    """The topics of a child, for the one action that works on them and not on the child itself."""
+
+    def __init__(self, topics: Topics) -> None:
+        """Work on these."""
+        self.missing = topics.missing
+        self.create = topics.create
+
+
+def component_of(runtime: Runtime, supervisor: str, place: str, item: str, action: str = "") -> Component:
+    """Return what the action of that name works on.
+
+    Raises `ActionError` when nothing is stored, or a child is not ours to start.
+    """
     keys = runtime.store.keys(supervisor)
     if item.startswith(CHECK_PREFIX):
         return _Nothing()
@@ -64,6 +79,8 @@ def component_of(runtime: Runtime, supervisor: str, place: str, item: str) -> Co
         spec = runtime.store.read(ChildSpec, keys.desired(place, item))
         if spec is None:
             raise ActionError(f"{item} is not in the fleet any more")
+        if action == CreateTopics.name:
+            return _Topics(Topics(brokers_of(spec.check), spec.topics))
         return child_component(runtime.settings.data_dir, supervisor, spec)
     where = (keys.identity(place, item), keys.desired(place, item))
     identity, desired = runtime.store.client.mget(where)

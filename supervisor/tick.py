@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from actions.create_topics import CreateTopics
+from actions.model import Action
 from actions.restart_child import RestartChild
 from supervisor import breaker as breaking
 from supervisor import failures
@@ -72,9 +74,11 @@ class Tick:
         self._reap(decided)
         label = world.index.settings.worker_label
         restarts = [_restart(child, label) for child in decided.restarts]
+        creations = [_create(child, label) for child in decided.creations]
         frames = self._frames(world, decided)
         items = [
             *restarts,
+            *creations,
             *(_item(step, label, frames.pop(step.subject.id, "")) for step in plan.steps if not step.leave),
         ]
         items += [Item(item, world.index.places[item], frame=text) for item, text in frames.items()]
@@ -314,11 +318,20 @@ def _restart(child: Child, label: WorkerLabel) -> Item:
         failed_pid=(seen.pid or 0) if seen else 0,
         failed_start_ticks=seen.start_ticks if seen else 0,
     )
-    lease = child.lease
     why = f"asked for by {child.control.restart_by}; " if child.wants_restart else ""
+    return _of_child(child, action, f"{why}{child.verdict.state}: {child.verdict.detail}", label)
+
+
+def _create(child: Child, label: WorkerLabel) -> Item:
+    return _of_child(child, CreateTopics(child_name=child.spec.name), f"lacks {child.verdict.lacks}", label)
+
+
+def _of_child(child: Child, action: Action, reason: str, label: WorkerLabel) -> Item:
+    """Return the claim of an action for a child."""
+    lease = child.lease
     claim = Claim(
         action,
-        f"{why}{child.verdict.state}: {child.verdict.detail}",
+        reason,
         lease.token if lease else "",
         child.generation,
         failures=lease.failures if lease else 0,

@@ -13,7 +13,7 @@ from typing import Any
 from supervisor.admission import Skip, SkipReason
 from supervisor.breaker import recovery_status
 from supervisor.conditions import conditions, stuck
-from supervisor.decide import Decided, next_attempt_at
+from supervisor.decide import Decided, next_attempt_at, retry_at
 from supervisor.model import NODE_AWAY_AFTER, Lease, Stage
 from supervisor.nextup import Case, Next, nexts
 from supervisor.plan import Step, Subject, derived, phase_of, remembered
@@ -178,12 +178,14 @@ def explain_child(moment: Moment, child: Child) -> dict[str, Any]:
 def _of_child(moment: Moment, child: Child) -> list[Next]:
     """Return what comes next of a child."""
     lease = child.lease
-    if child.verdict.state == "ok":
+    if child.verdict.state == "ok" and not child.verdict.lacks:
         return []
     if lease is not None and lease.in_progress:
         return [Next(f"its {lease.action} ends, or is over its time", (lease.begun_at or moment.now) + lease.timeout)]
     if child in moment.decided.restarts:
         return [Next("the next tick restarts it", moment.now)]
+    if child.verdict.lacks:
+        return [_of_lacking(moment, child)]
     if child.verdict.state == "failed":
         return [_of_failed(moment, child)]
     see = f"node/{child.spec.node}" if child.spec.node else ""
@@ -192,13 +194,30 @@ def _of_child(moment: Moment, child: Child) -> list[Next]:
     return [Next("its next look decides", None if due is None else due + interval, see)]
 
 
+def _of_lacking(moment: Moment, child: Child) -> Next:
+    """Return what comes next of a child whose topics are not all there."""
+    if child in moment.decided.creations:
+        return Next("the next tick has its topics created", moment.now)
+    held = _held(moment, child, "created")
+    failed = f" again: {child.lease.detail}" if child.lease is not None and child.lease.failures else ""
+    return held or Next(f"its topics are created{failed}", retry_at(child))
+
+
+def _held(moment: Moment, child: Child, what: str) -> Next | None:
+    """Return what has to end before anything is done for a child that mends it, if something has."""
+    forced = moment.world.breaker.forced
+    if forced is not None and forced.state == "open":
+        return Next(f"nothing is {what} until `fsmctl circuit reset {moment.supervisor}`")
+    if child.place in moment.world.drained:
+        return Next(f"nothing is {what} until the drain of {child.place} ends", see=f"node/{child.place}")
+    return None
+
+
 def _of_failed(moment: Moment, child: Child) -> Next:
     """Return what comes next of a child that failed and is not restarted by the next tick."""
     breaker = moment.world.breaker
-    if breaker.forced is not None and breaker.forced.state == "open":
-        return Next(f"nothing is restarted until `fsmctl circuit reset {moment.supervisor}`")
-    if child.place in moment.world.drained:
-        return Next(f"nothing is restarted until the drain of {child.place} ends", see=f"node/{child.place}")
+    if (held := _held(moment, child, "restarted")) is not None:
+        return held
     if child.spec.type == "supervisor":
         return Next("it looks after itself: see its own circuit", see=f"circuit/{child.spec.name}")
     attempts = breaker.children[child.spec.name].attempts if child.spec.name in breaker.children else 0

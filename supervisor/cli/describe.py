@@ -38,7 +38,7 @@ def _ago(document: Document, time: float | None) -> str:
 
 def _values(fields: Mapping[str, Any]) -> str:
     """Return fields for a sentence, but those that say nothing."""
-    told = {key: value for key, value in fields.items() if key not in _UNTOLD and value is not None}
+    told = {key: value for key, value in fields.items() if key not in _UNTOLD and value not in (None, "", ())}
     shown = {key: f"{value:.1f}" if isinstance(value, float) else str(value) for key, value in told.items()}
     return ", ".join(f"{key} {value}" for key, value in shown.items())
 
@@ -152,7 +152,8 @@ def _child(one: Document) -> Lines:
     yield "Verdict", f"{one['verdict']}: {one['detail']}"
     if spec is not None:
         check = spec["check"]
-        asks = check["address"] or check["file"] or " ".join(check["command"]) or "whether it runs"
+        asks = check["address"] or check["file"] or " ".join(check["command"])
+        asks = asks or " ".join(filter(None, (check["admin"], ",".join(check["brokers"])))) or "whether it runs"
         rule = f"timeout {check['timeout']:g}s, failed after {check['failures']} in a row"
         yield "Check", f"{check['kind']} {asks}, {rule}, well after {check['successes']}"
         yield "Restart", _restart(spec)

@@ -35,6 +35,10 @@ def plan_document(supervisor: str, world: World, decided: Decided) -> dict[str, 
             {"child": child.spec.name, "node": child.place, "reason": f"{child.verdict.state}: {child.verdict.detail}"}
             for child in decided.restarts
         ],
+        "creations": [
+            {"child": child.spec.name, "node": child.place, "reason": f"lacks {child.verdict.lacks}"}
+            for child in decided.creations
+        ],
         "overdue": [
             {"id": item, "action": lease.action, "stage": lease.stage.value} for item, _, lease in decided.overdue
         ],
@@ -97,6 +101,7 @@ def _rows(document: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return (what, whose, why) of everything that the tick would do or leave."""
     return [
         *(("restart_child", f"child/{one['child']}", one["reason"]) for one in document["restarts"]),
+        *(("create_topics", f"child/{one['child']}", one["reason"]) for one in document["creations"]),
         *(("lost", one["id"], f"{one['action']} {one['stage']} past its deadline") for one in document["overdue"]),
         *((one["action"], one["worker_id"], one["reason"]) for one in document["actions"]),
         *((f"to {one['to']}", one["worker_id"], one["reason"]) for one in document["transitions"]),
@@ -107,7 +112,13 @@ def _rows(document: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _sums(document: dict[str, Any]) -> str:
-    done = (("actions", "action"), ("transitions", "transition"), ("restarts", "restart"), ("leaves", "departure"))
+    done = (
+        ("actions", "action"),
+        ("transitions", "transition"),
+        ("restarts", "restart"),
+        ("creations", "creation"),
+        ("leaves", "departure"),
+    )
     counts = [_count(len(document[key]), word) for key, word in done if document[key]]
     skips = ", ".join(f"{number} {reason}" for reason, number in document["skips_by_reason"].items())
     skipped = [f"{len(document['skips'])} skipped ({skips})"] if skips else []

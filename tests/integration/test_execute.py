@@ -171,7 +171,7 @@ def test_a_worker_that_is_gone_and_an_unknown_action_and_bad_parameters_are_erro
     assert ended(site)[2] == "worker flow-1 is not in the fleet any more"
     grant = site.claim(action_id="a2")
     assert run(site, Grant(**{**vars(grant), "action": "dance"})) is Outcome.ERROR
-    assert ended(site)[2].startswith("unknown action 'dance': expected one of broken, noop")
+    assert ended(site)[2].startswith("unknown action 'dance': expected one of broken, create_topics, noop")
     grant = site.claim(action_id="a3")
     assert run(site, grant, tempo="fast") is Outcome.ERROR
     assert ended(site)[2].startswith("action 'start' refuses its parameters {'tempo': 'fast'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -51,6 +52,19 @@ def test_its_check_opens_the_circuit_and_asks_any_executor_to_restart_it_then_ea
     plant.clock.advance(5.0)
     plant.must_tick()
     assert (seen(plant).passes, plant.store.breaker(NAME).state) == (1, "closed")
+
+
+def test_one_that_cannot_be_asked_from_here_is_unknown_and_costs_the_tick_nothing(
+    bare_plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "kafka", None)  # as python sees a package that is not there
+    check = Check(kind="redpanda", brokers=("127.0.0.1:1",))
+    child = make_child(type="redpanda", node="", process=None, check=check)
+    bare_plant.apply_fleet(children=[child])
+    bare_plant.must_tick()
+    found = seen(bare_plant)
+    assert (found.unknown, bare_plant.store.is_circuit_open(NAME)) == (True, False)
+    assert "pip install 'fsm-supervisor[kafka]'" in (found.error or "")
 
 
 def test_it_is_looked_at_once_in_an_observation_interval(bare_plant: Plant, port: socket.socket) -> None:

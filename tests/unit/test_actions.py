@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import pytest
 
+from actions.create_topics import CreateTopics, HasTopics, Topic
 from actions.model import Action, ActionContext, ActionError, Fenced, Incarnation, InvalidParams, UnknownAction
 from actions.noop import Noop
 from actions.reconfigure import Reconfigure
@@ -43,6 +44,22 @@ class FakeComponent:
         if self.running is not None:
             self.running = None
             self.effects.append(("stop", token))
+
+
+class Broker(FakeComponent):
+    """A component with topics in memory: those of `there`, and those that it does not refuse."""
+
+    def __init__(self, there: Sequence[str] = (), refused: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.there = list(there)
+        self.refused = refused
+
+    def missing(self) -> tuple[Topic, ...]:
+        return tuple(Topic(name=name) for name in ("a", "b", "c") if name not in self.there)
+
+    def create(self, topics: Sequence[Topic]) -> dict[str, str]:
+        self.there += [topic.name for topic in topics if topic.name not in self.refused]
+        return {topic.name: "no room" for topic in topics if topic.name in self.refused}
 
 
 class Immortal(FakeComponent):
@@ -96,7 +113,29 @@ def test_an_action_run_twice_under_one_token_changes_the_world_once(
 
 
 def test_every_built_in_action_is_in_the_idempotence_contract() -> None:
-    assert {action.name for action, _, _ in CONTRACT.values()} == set(built_in().names())
+    assert {action.name for action, _, _ in CONTRACT.values()} | {"create_topics"} == set(built_in().names())
+
+
+def test_creating_topics_twice_creates_each_once_and_says_what_it_did() -> None:
+    broker = Broker(there=["b"])
+    assert isinstance(broker, HasTopics)
+    action, context = CreateTopics(child_name="broker"), ActionContext(broker, token=5)
+    assert action.execute(context) == "created a, c"
+    assert action.execute(context) == "all topics are there already"
+    assert broker.there == ["b", "a", "c"]
+    assert broker.effects == []
+
+
+def test_topics_that_are_refused_are_told_and_the_others_are_created() -> None:
+    broker = Broker(refused=["c", "a"])
+    with pytest.raises(ActionError, match=r"^topic a was refused: no room; topic c was refused: no room$"):
+        CreateTopics(child_name="broker").execute(ActionContext(broker, token=5))
+    assert broker.there == ["b"]
+
+
+def test_topics_of_a_child_that_has_none_are_an_error() -> None:
+    with pytest.raises(ActionError, match=r"^child broker has no topics in the fleet file$"):
+        CreateTopics(child_name="broker").execute(ActionContext(FakeComponent(), token=5))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +190,7 @@ def test_s7_registry_names_what_it_knows_for_an_unknown_name(look_up: Callable[[
     with pytest.raises(UnknownAction) as caught:
         look_up(built_in())
     assert str(caught.value) == (
-        "unknown action 'fly': expected one of noop, reconfigure, restart, restart_child, start, stop"
+        "unknown action 'fly': expected one of create_topics, noop, reconfigure, restart, restart_child, start, stop"
     )
 
 
@@ -191,12 +230,20 @@ def test_s7_a_name_belongs_to_one_action() -> None:
 def test_s7_registering_the_same_action_again_changes_nothing() -> None:
     registry = built_in()
     registry.register(Noop)
-    assert registry.names() == ("noop", "reconfigure", "restart", "restart_child", "start", "stop")
+    assert registry.names() == ("create_topics", "noop", "reconfigure", "restart", "restart_child", "start", "stop")
 
 
 @pytest.mark.parametrize(
     "action",
-    [Noop(), Start(), Stop(), Reconfigure(), Restart(failed_pid=41, failed_start_ticks=7), RESTART],
+    [
+        Noop(),
+        Start(),
+        Stop(),
+        Reconfigure(),
+        Restart(failed_pid=41, failed_start_ticks=7),
+        RESTART,
+        CreateTopics(child_name="b"),
+    ],
     ids=lambda action: action.name,
 )
 def test_an_action_comes_back_equal_from_the_parameters_of_its_message(action: Action) -> None:
@@ -206,6 +253,7 @@ def test_an_action_comes_back_equal_from_the_parameters_of_its_message(action: A
 def test_where_and_for_how_long_each_action_may_run() -> None:
     registry = built_in()
     assert {name: (registry.get(name).runs_on, registry.get(name).timeout) for name in registry.names()} == {
+        "create_topics": ("node", 30.0),
         "noop": ("pool", 30.0),
         "reconfigure": ("node", 30.0),
         "restart": ("node", 60.0),

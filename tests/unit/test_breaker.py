@@ -407,7 +407,8 @@ def test_what_was_restarted_since_closes_the_circuit_at_once() -> None:
     before = decide(Breaker(), FAILED, NOW).breaker
     assert decide(before, OK, NOW + 2, last=ended(NOW + 1)).breaker.state == "closed"
     earlier, failed = ended(NOW - 1), msgspec.structs.replace(ended(NOW + 1), outcome="error")
-    for last in (None, earlier, failed, RUNNING):
+    other = msgspec.structs.replace(ended(NOW + 1), action="create_topics")
+    for last in (None, earlier, failed, other, RUNNING):
         assert decide(before, OK, NOW + 2, last=last).breaker.state == "open"
 
 

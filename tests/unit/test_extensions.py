@@ -123,7 +123,7 @@ def test_a_fleet_file_may_use_what_a_distribution_adds_and_nothing_that_none_add
         '[[children]]\nname = "plc"\ntype = "tcp"\nnode = "n"\n'
         'check = { kind = "modbus", address = "h:502", options = { unit = 7, fast = true } }\n'
     )
-    with pytest.raises(FleetError, match=r"value 'modbus': expected one of tcp, redis, .*, freshness$"):
+    with pytest.raises(FleetError, match=r"value 'modbus': expected one of tcp, redis, .*, redpanda$"):
         read_fleets(path, load_extensions().workers)
     site.install("acme-edge", ALL)
     found = load_extensions()
@@ -136,7 +136,7 @@ def test_a_fleet_file_may_use_what_a_distribution_adds_and_nothing_that_none_add
     ("check", "message"),
     [
         ('kind = "modbuz"', "key check.kind: value 'modbuz': expected one of tcp, redis, http, kafka, process, "
-        "command, freshness, modbus"),
+        "command, freshness, redpanda, modbus"),
         ('kind = "modbus", path = "/"', "key check.path: value '/': a check of kind modbus has no such key; expected "
         "one of address, options, timeout, failures, successes"),
         ('kind = "modbus", options = { unit = [1] }', "key check.options.unit: value [1]: expected text, a number, "

@@ -161,13 +161,13 @@ REFUSED: dict[str, tuple[str, str]] = {
         TOP + CHILD + CHECK + "port = 1\n",
         "[[children]] number 1 (name 'b'): unknown key 'port' (value 1); expected one of check, command, cwd, env, "
         "env_file, limits, name, node, pid_file, restart, runbook, secrets, service, start_grace, stop_signal, "
-        "stop_timeout, supervisor, type, umask, user",
+        "stop_timeout, supervisor, topics, type, umask, user",
     ),
     "unknown key of a check": (
         TOP + CHILD + 'check = { adress = "h:1" }\n',
         "[[children]] number 1 (name 'b'), key check: unknown key 'adress' (value 'h:1'); "
-        "expected one of address, body, ca, command, failures, file, kind, max_age, options, path, status, "
-        "successes, timeout, tls",
+        "expected one of address, admin, body, brokers, ca, command, failures, file, kind, leaderless, max_age, "
+        "nodes, options, path, status, successes, timeout, tls, under_replicated",
     ),
     "unknown key of a runbook": (
         TOP + CHILD + CHECK + 'runbook = { url = "u", pages = 1 }\n',
@@ -304,7 +304,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a check on its host of a child without a node": (
         TOP + '[[children]]\nname = "b"\ntype = "tcp"\ncheck = { kind = "command", command = ["true"] }\n',
         "[[children]] number 1 (name 'b'), key node: value None: a check of kind command needs the child's node; "
-        "one of tcp, http, redis, kafka does not",
+        "one of tcp, http, redis, kafka, redpanda does not",
     ),
     "a process of a child without a node": (
         TOP + '[[children]]\nname = "b"\ntype = "redis"\ncommand = ["x"]\n' + CHECK,
@@ -885,6 +885,15 @@ def test_a_consistency_rule_is_read(tmp_path: Path) -> None:
     )
 
 
+def test_a_consistency_rule_may_be_of_a_child_that_has_failed(tmp_path: Path) -> None:
+    rule = RULE.replace("worker_type", 'child_is = "failed"\nworker_type')
+    (read,) = read_fleet(written(tmp_path, TOP + CHILD + CHECK + rule), TYPES).settings.rules
+    assert read.child_is == "failed"
+    path = written(tmp_path, TOP + CHILD + CHECK + rule.replace('"failed"', '"down"'))
+    with pytest.raises(FleetError, match="key child_is: value 'down': expected one of ok, failed"):
+        read_fleet(path, TYPES)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -939,6 +948,20 @@ OF_KIND = {
         '{ kind = "freshness", file = "beat", max_age = "1m" }',
         Check(kind="freshness", file="CWD/beat", max_age=60.0),
     ),
+    "redpanda": (
+        '{ kind = "redpanda", admin = "https://h:9644", brokers = ["h:9092", "i:9092"], nodes = 2, leaderless = 4, '
+        'under_replicated = 9, tls = true, ca = "ca.pem" }',
+        Check(
+            kind="redpanda",
+            admin="https://h:9644",
+            brokers=("h:9092", "i:9092"),
+            nodes=2,
+            leaderless=4,
+            under_replicated=9,
+            tls=True,
+            ca="CWD/ca.pem",
+        ),
+    ),
     "process": (
         '{ kind = "process", failures = 2, successes = 3 }',
         Check(kind="process", failures=2, successes=3),
@@ -984,7 +1007,31 @@ def test_a_childs_type_says_where_it_is_asked(kind: str, path: str, tmp_path: Pa
         ),
         (
             '{ kind = "ping", address = "h:1" }',
-            "key check.kind: value 'ping': expected one of tcp, redis, http, kafka, process, command, freshness",
+            "key check.kind: value 'ping': expected one of tcp, redis, http, kafka, process, command, freshness, "
+            "redpanda",
+        ),
+        (
+            '{ kind = "redpanda", nodes = 3 }',
+            'key check.admin: value None: expected the URL of its admin API ("http://HOST:9644"), or Kafka brokers '
+            '["HOST:9092"], or both',
+        ),
+        (
+            '{ kind = "redpanda", address = "h:9644" }',
+            "key check.address: value 'h:9644': a check of kind redpanda has no such key; expected one of admin, "
+            "brokers, nodes, leaderless, under_replicated, tls, ca, timeout, failures, successes",
+        ),
+        (
+            '{ kind = "kafka", address = "h:9092", brokers = ["h:9092"] }',
+            "key check.brokers: value ['h:9092']: a check of kind kafka has no such key; expected one of address, "
+            "timeout, failures, successes",
+        ),
+        (
+            '{ kind = "redpanda", admin = "h:9644" }',
+            "key check.admin: value 'h:9644': expected the URL of an admin API, as \"http://HOST:9644\"",
+        ),
+        (
+            '{ kind = "redpanda", brokers = ["h"] }',
+            "key check.brokers.0: value 'h': expected an address \"HOST:PORT\" with a port from 1 to 65535",
         ),
     ],
 )

@@ -64,6 +64,9 @@ VIEWS = {
     "child failed": make_view(
         with_desired(wanting(), depends_on=("broker",)), verdicts={"broker": Verdict("failed", "no answer")}
     ),
+    "child lacks topics": make_view(
+        with_desired(wanting(), depends_on=("broker",)), verdicts={"broker": Verdict("ok", "well", "topics a")}
+    ),
     "worker down": make_view(
         with_desired(wanting(), depends_on=("flow-2",)), make_subject(make_snapshot(worker_id="flow-2"))
     ),

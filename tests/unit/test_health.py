@@ -5,12 +5,14 @@ from __future__ import annotations
 import httpcore  # noqa: F401 - httpx imports it at first use; Python 3.11 can fail there when a finalizer imports too
 import pytest
 
+from actions.create_topics import Topic
 from supervisor.circuit import Verdict
 from supervisor.health import judge
 from supervisor.model import Check, ChildObserved, ChildSpec, Lease
 from tests.factories import NOW, make_child, make_child_observed, make_lease
 
 RESTARTED = make_lease(action="restart_child", ended_at=NOW - 1)
+WITH_TOPICS = make_child(process=None, topics=tuple(Topic(name=name) for name in "abcdefg"))
 FOREIGN = make_child(process=None)
 WARY = make_child(check=Check(address="127.0.0.1:7390", successes=3))
 PATIENT = make_child(check=Check(address="127.0.0.1:7390", failures=3))
@@ -72,6 +74,20 @@ VERDICTS = {
     "it passes and is not ours": (
         (FOREIGN, make_child_observed(pid=None), False, None),
         Verdict("ok", "passes its check"),
+    ),
+    "it passes, with what was seen": (
+        (FOREIGN, make_child_observed(pid=None, detail="3 of 3 brokers alive"), False, None),
+        Verdict("ok", "passes its check: 3 of 3 brokers alive"),
+    ),
+    "it passes and lacks topics": (
+        (WITH_TOPICS, make_child_observed(pid=None, missing=("a", "b", "not wished for any more")), False, None),
+        Verdict("ok", "passes its check; lacks topics a, b", "topics a, b"),
+    ),
+    "it passes and lacks many topics": (
+        (WITH_TOPICS, make_child_observed(missing=tuple("abcdefg")), False, None),
+        Verdict(
+            "ok", "pid 42 passes its check; lacks topics a, b, c, d, e and 2 more", "topics a, b, c, d, e and 2 more"
+        ),
     ),
     "it fails and is not ours": (
         (FOREIGN, make_child_observed(pid=None, started_at=None, failures=1, error="no answer"), False, None),

@@ -127,6 +127,10 @@ SKIPS = {
         make_view(depending("broker"), verdicts={"broker": Verdict("unknown", "node edge-2 is away")}),
         Skip("flow-1", SkipReason.DEPENDENCY, "child broker is unknown: node edge-2 is away"),
     ),
+    "a child it depends on lacks what it is to be given": (
+        make_view(depending("broker"), verdicts={"broker": Verdict("ok", "", "topics a")}),
+        Skip("flow-1", SkipReason.DEPENDENCY, "child broker lacks topics a"),
+    ),
     "not observed yet": (
         make_view(make_subject(msgspec.structs.replace(make_snapshot(), observed=None))),
         Skip("flow-1", SkipReason.AWAITING_OBSERVATION, "not observed yet"),

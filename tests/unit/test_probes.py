@@ -17,7 +17,7 @@ import httpcore  # noqa: F401 - httpx imports it at first use; Python 3.11 can f
 import pytest
 
 from supervisor.model import Check
-from supervisor.probes import MAX_REPLY, CheckFailed, probe
+from supervisor.probes import MAX_REPLY, CheckFailed, Found, probe
 from tests.factories import make_child
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -127,7 +127,7 @@ def test_a_child_that_listens_nowhere_has_failed(kind: Any) -> None:
 
 
 def test_a_process_child_is_not_asked_over_the_network() -> None:
-    assert asyncio.run(probe(make_child(check=Check(kind="process")))) is None
+    assert asyncio.run(probe(make_child(check=Check(kind="process")))) == Found()
 
 
 # -- http: status, body, TLS ------------------------------------------------------------------------------------------

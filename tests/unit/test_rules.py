@@ -50,6 +50,40 @@ def plan(snapshot: Snapshot, now: float = NOW, verdicts: Mapping[str, Verdict] =
     return make_plan(msgspec.structs.replace(view, **changes), now)
 
 
+OPPOSITE = DeclaredRule(
+    name="sends-to-the-dead",
+    child="broker",
+    child_is="failed",
+    worker_type="dfc_read",
+    observed={"output_connected": True},
+    lasts=30.0,
+)
+
+
+@pytest.mark.parametrize("lasted", [0.0, 31.0, 3600.0])
+def test_a_flow_that_sends_to_a_broker_seen_down_is_told_and_left_alone_however_long_it_lasts(lasted: float) -> None:
+    why = "child broker is failed and output_connected is True"
+    noted = {"fault": f"sends-to-the-dead: {why}", "fault_since": NOW - lasted} if lasted else {}
+    snapshot = flow(output_connected=True, **noted)
+    subject = make_subject(snapshot)
+    failed = {"broker": Verdict("failed", "no answer")}
+    made = make_plan(make_view(subject, verdicts=failed, rules=(Declared(OPPOSITE),), circuit_open=True), NOW)
+    (status,) = [step.status for step in made.steps if step.status is not None] or [snapshot.status]
+    assert (status.fault, status.fault_since) == (f"sends-to-the-dead: {why}", NOW - lasted)
+    assert [step.action for step in made.steps if step.action is not None] == []
+    assert status.failed_at == ()
+    shown = make_subject(msgspec.structs.replace(snapshot, status=status))
+    assert [
+        (one.type, one.reason)
+        for one in conditions(shown, make_view().settings, NOW)
+        if one.type is ConditionType.INCONSISTENT
+    ] == [(ConditionType.INCONSISTENT, f"rule sends-to-the-dead: {why}")]
+
+
+def test_a_flow_that_sends_to_a_broker_that_is_well_contradicts_nobody() -> None:
+    assert find((Declared(OPPOSITE),), flow(output_connected=True), OK) is None
+
+
 def test_a_flow_without_output_whose_broker_is_well_is_noted_first() -> None:
     (step,) = plan(flow()).steps
     assert step.action is None

@@ -374,6 +374,52 @@ def test_a_child_says_what_is_done_for_it() -> None:
     ]
 
 
+LACKING = Verdict("ok", "passes its check; lacks topics a", "topics a")
+REFUSED = make_lease(
+    action="create_topics", outcome="error", failures=3, ended_at=NOW - 1, detail="topic a was refused"
+)
+FORCED = Breaker(forced=Forced(state="open", by="me", at=NOW))
+DRAIN = {"drain node/edge-1": Order(kind="drain", scope="node/edge-1", by="me", at=NOW)}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (
+            moment(make_view(), None, broker(verdict=LACKING)),
+            next_of("the next tick has its topics created", 0.0),
+        ),
+        (
+            moment(make_view(), None, broker(verdict=LACKING, lease=REFUSED)),
+            next_of("its topics are created again: topic a was refused", 3.0),
+        ),
+        (
+            moment(make_view(), None, broker(verdict=LACKING, lease=make_lease(stage=Stage.RUNNING, begun_at=NOW))),
+            next_of("its start ends, or is over its time", 30.0),
+        ),
+        (
+            moment(make_view(), FORCED, broker(verdict=LACKING)),
+            next_of("nothing is created until `fsmctl circuit reset plant-1`"),
+        ),
+        (
+            moment(make_view(), None, broker(verdict=LACKING), orders=DRAIN),
+            next_of("nothing is created until the drain of edge-1 ends", see="node/edge-1"),
+        ),
+    ],
+)
+def test_a_child_that_lacks_topics_says_when_they_are_created(found: Moment, expected: dict[str, Any]) -> None:
+    assert explain_child(found, found.world.children[0])["next"] == [expected]
+
+
+def test_a_plan_tells_whose_topics_are_created() -> None:
+    found = moment(make_view(depending("broker")), None, broker(verdict=LACKING))
+    document = plan_document("plant-1", found.world, found.decided)
+    assert document["creations"] == [{"child": "broker", "node": "edge-1", "reason": "lacks topics a"}]
+    told = plan_lines(document)
+    assert any("create_topics" in line and "child/broker" in line for line in told)
+    assert any("1 creation; 1 skipped (1 dependency)" in line for line in told)
+
+
 def test_a_failed_child_shows_its_runbook() -> None:
     found = moment(make_view(), OPEN, broker())
     told = lines(explain_child(found, found.world.children[0]))
