@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import re
-import ssl
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -16,11 +13,12 @@ import httpx
 from supervisor.clock import SystemClock
 from supervisor.extensions import OwnCheck
 from supervisor.model import Check, ChildSpec
+from workers.asking import MAX_REPLY, Unexpected, get
+from workers.asking import connect as _connect
 from workers.drivers.minding import ask_async, complaint, request
 from workers.drivers.process import environment
 from workers.duration import ago
 
-MAX_REPLY = 65_536  # bytes of an answer that are read: no check needs more
 _API_VERSIONS, _CORRELATION = 18, 0x66736D31  # Kafka protocol: api key of ApiVersions; a number of ours to know it by
 
 
@@ -46,6 +44,8 @@ async def probe(spec: ChildSpec, own: Mapping[str, OwnCheck] = MappingProxyType(
             await (_PROBES[check.kind](spec, check) if check.kind in _PROBES else own[check.kind](spec))
     except TimeoutError:
         raise CheckFailed(f"no answer from {check.target} within {check.timeout:g}s") from None
+    except Unexpected as error:
+        raise CheckFailed(str(error)) from None
     except (OSError, ValueError, OverflowError, httpx.HTTPError, httpx.InvalidURL) as error:
         raise CheckFailed(f"{check.target}: {error or type(error).__name__}") from None
 
@@ -74,28 +74,7 @@ async def _redis(_spec: ChildSpec, check: Check) -> None:
 async def _http(_spec: ChildSpec, check: Check) -> None:
     """Expect one of the statuses, and the pattern somewhere in the body."""
     url = f"{'https' if check.tls else 'http'}://{check.address}{check.path}"
-    async with (
-        httpx.AsyncClient(timeout=check.timeout, trust_env=False, verify=_trust(check.tls, check.ca)) as client,
-        client.stream("GET", url) as answer,
-    ):
-        if answer.status_code not in check.status:
-            expected = " or ".join(map(str, check.status))
-            raise CheckFailed(f"{url} answered {answer.status_code}, expected {expected}")
-        if not check.body:
-            return
-        body = b""
-        async for part in answer.aiter_bytes():
-            body = (body + part)[:MAX_REPLY]
-            if len(body) == MAX_REPLY:
-                break
-    if re.search(check.body, body.decode(errors="replace")) is None:
-        raise CheckFailed(f"{url} answered {body[:60]!r}, expected a match of {check.body!r} in it")
-
-
-@functools.cache
-def _trust(tls: bool, ca: str) -> ssl.SSLContext | bool:
-    """Return whose certificates are believed: the file's, else the host's. Made once: it costs more than a look."""
-    return ssl.create_default_context(cafile=ca or None) if tls else False
+    await get(url, check.status, check.body, check.ca)
 
 
 async def _kafka(_spec: ChildSpec, check: Check) -> None:
@@ -138,11 +117,6 @@ async def _freshness(_spec: ChildSpec, check: Check) -> None:
     age = SystemClock().now() - Path(check.file).stat().st_mtime
     if age > check.max_age:
         raise CheckFailed(f"{check.file} was written {ago(age)} ago, expected {check.max_age:g}s at most")
-
-
-async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, _, port = address.rpartition(":")
-    return await asyncio.open_connection(host.strip("[]"), int(port), limit=MAX_REPLY)
 
 
 Probe = Callable[[ChildSpec, Check], Awaitable[None]]
