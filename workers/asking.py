@@ -9,7 +9,11 @@ import asyncio
 import functools
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
 
 MAX_REPLY = 65_536  # bytes of an answer that are read: no question needs more
 MAX_SHOWN = 60  # bytes of an answer that are shown
@@ -17,6 +21,22 @@ MAX_SHOWN = 60  # bytes of an answer that are shown
 
 class Unexpected(Exception):
     """Something answered, and not as it should; the message says how."""
+
+
+class CannotLook(Exception):
+    """Nobody can be asked for want of something on this host; the message says of what."""
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Return what a blocking call returns, made in a thread of its own: one that hangs takes no other's place.
+
+    A thread cannot be cut off: the call has to end by itself.
+    """
+    executor = ThreadPoolExecutor(1)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, call)
+    finally:
+        executor.shutdown(wait=False)
 
 
 async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -20,6 +20,8 @@ from workers.model import Transition
 from workers.registry import built_in
 from workers.target import Target
 
+PATIENCE = 4.0  # seconds that an answer may take on a busy host, where a test says nothing else
+
 
 class Endpoint:
     """A worker of a type, in a folder of its own; `step` is what a collector and a tick do."""
@@ -32,8 +34,10 @@ class Endpoint:
 
     def wish(self, desired: str = "running", **config: Any) -> None:
         """Want it so from now on."""
-        command = {"cwd": str(self.folder), **config} if config.get("command") else config
-        typed = msgspec.convert(command, self.kind.config_type, dec_hook=lambda to, value: to(value))
+        whole = {"max_latency": PATIENCE, **config}
+        if config.get("command"):
+            whole = {"cwd": str(self.folder), **whole}
+        typed = msgspec.convert(whole, self.kind.config_type, dec_hook=lambda to, value: to(value))
         self.config_id = config_id(typed)
         self.desired = desired
         self.target = Target("endpoint-1", self.folder / "held", typed, self.config_id)

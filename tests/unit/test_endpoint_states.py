@@ -12,7 +12,7 @@ from actions.start import Start
 from actions.stop import Stop
 from tests.factories import NOW, make_snapshot
 from workers.duration import Duration
-from workers.endpoint.config import EndpointConfig, HttpConfig, TcpConfig
+from workers.endpoint.config import EndpointConfig, HttpConfig, MqttConfig, TcpConfig
 from workers.endpoint.states import Answer, EndpointObserved, answer_of, classify, derive
 from workers.model import Exit, Observed, Signal, Snapshot, Transition
 from workers.process.states import Condition
@@ -173,6 +173,7 @@ def configured(kind: type[EndpointConfig], **config: Any) -> EndpointConfig:
 
 TCP = {"address": "127.0.0.1:7"}
 HTTP = {"url": "http://plc/state"}
+MQTT = {"address": "127.0.0.1:1883"}
 WRONG: dict[str, tuple[type[EndpointConfig], dict[str, Any], str]] = {
     "empty program": (TcpConfig, {**TCP, "command": [" "]}, "command begins with an empty word"),
     "user of nothing": (TcpConfig, {**TCP, "user": "plc"}, "user is of a process: expected a command beside it, or no"),
@@ -194,6 +195,14 @@ WRONG: dict[str, tuple[type[EndpointConfig], dict[str, Any], str]] = {
     "a password": (HttpConfig, {"url": "http://me:secret@plc"}, "url has a user or password in it, which every"),
     "no status": (HttpConfig, {**HTTP, "status": []}, r"status is \[\]: expected one status at least"),
     "status that is none": (HttpConfig, {**HTTP, "status": 700}, r"Expected `int` <= 599"),
+    "many topics": (MqttConfig, {**MQTT, "topic": "fsm/#"}, r"topic is 'fsm/#': expected one topic, without \+ and #"),
+    "the broker's own topic": (MqttConfig, {**MQTT, "topic": "$SYS/x"}, r"topic is '\$SYS/x': expected one topic"),
+    "a password of nobody": (MqttConfig, {**MQTT, "password_file": "f"}, "password_file is of no use without username"),
+    "trust for nothing": (
+        MqttConfig,
+        {**MQTT, "ca": "f"},
+        "ca is of no use without tls: expected tls = true beside it",
+    ),
     "no pattern of a page": (HttpConfig, {**HTTP, "body": "*"}, r"body is '\*': expected a regular expression"),
 }
 
@@ -208,11 +217,12 @@ def test_a_configuration_that_cannot_be_is_refused(
 
 
 def test_a_configuration_has_the_defaults_that_are_documented() -> None:
-    tcp, http = configured(TcpConfig, **TCP), configured(HttpConfig, **HTTP)
+    tcp, http, mqtt = configured(TcpConfig, **TCP), configured(HttpConfig, **HTTP), configured(MqttConfig, **MQTT)
     assert (tcp.command, tcp.timeout, tcp.max_latency) == ((), Duration(2.0), Duration(1.0))
     assert isinstance(http, HttpConfig)
-    assert http.statuses == (200,)
-    assert (tcp.peer, http.peer) == ("127.0.0.1:7", "http://plc/state")
+    assert isinstance(mqtt, MqttConfig)
+    assert (http.statuses, mqtt.topic) == ((200,), "fsm/look")
+    assert (tcp.peer, http.peer, mqtt.peer) == ("127.0.0.1:7", "http://plc/state", "127.0.0.1:1883")
     with pytest.raises(NotImplementedError):
         _ = EndpointConfig().peer
 

@@ -26,8 +26,9 @@ CONDITIONS = {
     "process": {str(condition) for condition in Condition},
     "dfc_read": {str(condition) for condition in Condition if condition is not Condition.UP} | {CONNECTED, UNCONNECTED},
 }
+ENDPOINTS = ("http_service", "mqtt", "tcp_service")
 CONDITIONS |= dict.fromkeys(
-    ("http_service", "tcp_service"), {str(c) for c in Condition if c is not Condition.UP} | {str(one) for one in Answer}
+    ENDPOINTS, {str(c) for c in Condition if c is not Condition.UP} | {str(one) for one in Answer}
 )
 PHASES = {
     "benthos": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.DEGRADED, Phase.STOPPING, Phase.FAILED},
@@ -35,7 +36,7 @@ PHASES = {
     "process": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED},
     "dfc_read": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.DEGRADED, Phase.STOPPING, Phase.FAILED},
 }
-PHASES |= dict.fromkeys(("http_service", "tcp_service"), PHASES["dfc_read"])
+PHASES |= dict.fromkeys(ENDPOINTS, PHASES["dfc_read"])
 TINY = Machine(
     initial="down",
     phases={"down": Phase.STOPPED, "up": Phase.RUNNING},

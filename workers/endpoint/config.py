@@ -100,6 +100,38 @@ class HttpConfig(EndpointConfig, frozen=True, kw_only=True, forbid_unknown_field
         return self.status if isinstance(self.status, tuple) else (self.status,)
 
 
+class MqttConfig(EndpointConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A broker that speaks MQTT 3.1.1 at `address`; with `tls`, believed by the file `ca` or by the host's.
+
+    A message of ours has to come back on `topic`; without one a connection that it acknowledges is enough.
+    `password_file` is read on the node, at each look.
+    """
+
+    FILES: ClassVar[tuple[str, ...]] = ("ca", "password_file")
+
+    address: Address
+    topic: Annotated[str, msgspec.Meta(max_length=1024)] = "fsm/look"
+    username: str = ""
+    password_file: str = ""
+    tls: bool = False
+    ca: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what `EndpointConfig` refuses, many topics at once, and what is of no use alone."""
+        EndpointConfig.__post_init__(self)
+        if re.search(r"[+#\0]", self.topic) or self.topic.startswith("$"):
+            raise ValueError(f"topic is {self.topic!r}: expected one topic, without + and #, that begins without $")
+        if self.password_file and not self.username:
+            raise ValueError("password_file is of no use without username: expected the user that it is of")
+        if self.ca and not self.tls:
+            raise ValueError("ca is of no use without tls: expected tls = true beside it")
+
+    @property
+    def peer(self) -> str:
+        """Return its address."""
+        return self.address
+
+
 def _pattern(key: str, pattern: str) -> None:
     try:
         re.compile(pattern)

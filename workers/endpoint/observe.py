@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from actions.model import ActionError, Component, Incarnation
-from workers.asking import Unexpected
+from workers.asking import CannotLook, Unexpected, in_thread
 from workers.drivers.process import ProcessComponent
 from workers.endpoint.config import EndpointConfig
 from workers.endpoint.states import Answer, EndpointObserved, answer_of
@@ -22,21 +25,56 @@ Look = Callable[[Any], Awaitable[str]]
 MAX_WORDS = 200  # characters kept of what an endpoint says
 
 
-def observer(look: Look) -> Observe:
-    """Return the observer of a type whose endpoints are asked by `look`.
+@dataclass(frozen=True)
+class Library:
+    """What a look cannot be made without: the module, and the extra of this distribution that brings it."""
+
+    module: str
+    extra: str
+
+
+def observer(look: Look, library: Library | None = None) -> Observe:
+    """Return the observer of a type whose endpoints are asked by `look`, which needs `library`.
 
     `look(config)` returns in words what was answered; it raises `Unexpected`, OSError or ValueError for an answer that
-    is not as it should be. It is cut off after the configuration's `timeout`.
+    is not as it should be, and `CannotLook` when nothing can be known. It is cut off after the configured `timeout`.
     """
 
     async def observe(target: Target, previous: Observed | None, collected_at: float) -> EndpointObserved:
-        """Return whether it runs and how it answers. Raises OSError or ValueError for the process part."""
+        """Return whether it runs and how it answers. Raises OSError or ValueError for the process.
+
+        Raises `CannotLook` for what is watched only; of a process of ours it is known at least that it runs.
+        """
         seen = EndpointObserved(**msgspec.structs.asdict(await process.observe(target, previous, collected_at)))
         config = _config_of(target)
         ours, runs = bool(config.command), seen.pid is not None
-        return await _asked(look, config, seen) if ours is runs else seen
+        if ours is not runs:
+            return seen
+        try:
+            if library is not None:
+                await _load(library)
+            return await _asked(look, config, seen)
+        except CannotLook as error:
+            if not ours:
+                raise
+            return msgspec.structs.replace(seen, trouble=f"it cannot be asked: {error}"[:MAX_WORDS])
 
     return observe
+
+
+async def _load(library: Library) -> None:
+    """Import what a look needs, beside the clock: the first import takes longer than many a look may.
+
+    Raises `CannotLook` when it is not installed.
+    """
+    if library.module in sys.modules:
+        return
+    try:
+        await in_thread(lambda: importlib.import_module(library.module))
+    except ImportError as error:
+        raise CannotLook(
+            f"{error}; install fsm-supervisor[{library.extra}] on this node to look at workers of this type"
+        ) from None
 
 
 async def _asked(look: Look, config: EndpointConfig, seen: EndpointObserved) -> EndpointObserved:
