@@ -10,6 +10,7 @@ import workers.dfc_read.observe
 import workers.dfc_read.states
 import workers.endpoint.look_http
 import workers.endpoint.look_mqtt
+import workers.endpoint.look_opcua
 import workers.endpoint.look_tcp
 import workers.endpoint.observe
 import workers.endpoint.states
@@ -18,7 +19,7 @@ import workers.process.states
 from workers.benthos.config import BenthosConfig
 from workers.command.config import CommandConfig
 from workers.dfc_read.config import DfcReadConfig
-from workers.endpoint.config import EndpointConfig, HttpConfig, MqttConfig, TcpConfig
+from workers.endpoint.config import EndpointConfig, HttpConfig, MqttConfig, OpcuaConfig, TcpConfig
 from workers.endpoint.observe import Library, Look
 from workers.model import Observed
 from workers.process.config import ProcessConfig
@@ -109,6 +110,9 @@ def built_in() -> WorkerRegistry:
     registry.register(_endpoint("http_service", HttpConfig, workers.endpoint.look_http.look))
     registry.register(
         _endpoint("mqtt", MqttConfig, workers.endpoint.look_mqtt.look, workers.endpoint.look_mqtt.LIBRARY)
+    )
+    registry.register(
+        _endpoint("opcua", OpcuaConfig, workers.endpoint.look_opcua.look, workers.endpoint.look_opcua.LIBRARY)
     )
     return registry
 

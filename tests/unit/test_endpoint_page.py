@@ -22,3 +22,4 @@ def test_the_services_of_the_page_are_a_fleet_whose_files_are_beside_it(tmp_path
     assert (configs["historian"]["ca"], configs["historian"]["command"]) == (str(tmp_path / "plant-ca.pem"), ())
     assert (configs["cache"]["send"], configs["cache"]["expect"]) == ("PING\r\n", r"\+PONG")
     assert configs["broker"]["password_file"] == str(tmp_path / "broker.password")
+    assert configs["plc-4"]["node"] == "ns=2;s=Line1.Speed"

@@ -12,7 +12,7 @@ from actions.start import Start
 from actions.stop import Stop
 from tests.factories import NOW, make_snapshot
 from workers.duration import Duration
-from workers.endpoint.config import EndpointConfig, HttpConfig, MqttConfig, TcpConfig
+from workers.endpoint.config import EndpointConfig, HttpConfig, MqttConfig, OpcuaConfig, TcpConfig
 from workers.endpoint.states import Answer, EndpointObserved, answer_of, classify, derive
 from workers.model import Exit, Observed, Signal, Snapshot, Transition
 from workers.process.states import Condition
@@ -174,6 +174,7 @@ def configured(kind: type[EndpointConfig], **config: Any) -> EndpointConfig:
 TCP = {"address": "127.0.0.1:7"}
 HTTP = {"url": "http://plc/state"}
 MQTT = {"address": "127.0.0.1:1883"}
+OPCUA = {"url": "opc.tcp://plc:4840/"}
 WRONG: dict[str, tuple[type[EndpointConfig], dict[str, Any], str]] = {
     "empty program": (TcpConfig, {**TCP, "command": [" "]}, "command begins with an empty word"),
     "user of nothing": (TcpConfig, {**TCP, "user": "plc"}, "user is of a process: expected a command beside it, or no"),
@@ -203,6 +204,13 @@ WRONG: dict[str, tuple[type[EndpointConfig], dict[str, Any], str]] = {
         {**MQTT, "ca": "f"},
         "ca is of no use without tls: expected tls = true beside it",
     ),
+    "another protocol": (OpcuaConfig, {"url": "http://plc"}, "url is 'http://plc': expected opc.tcp://HOST:PORT"),
+    "no node": (
+        OpcuaConfig,
+        {**OPCUA, "node": "Speed"},
+        "node is 'Speed': expected a node id, as \"ns=2;s=Line1.Speed\"",
+    ),
+    "a server's password of nobody": (OpcuaConfig, {**OPCUA, "password_file": "f"}, "is of no use without username"),
     "no pattern of a page": (HttpConfig, {**HTTP, "body": "*"}, r"body is '\*': expected a regular expression"),
 }
 
@@ -225,6 +233,11 @@ def test_a_configuration_has_the_defaults_that_are_documented() -> None:
     assert (tcp.peer, http.peer, mqtt.peer) == ("127.0.0.1:7", "http://plc/state", "127.0.0.1:1883")
     with pytest.raises(NotImplementedError):
         _ = EndpointConfig().peer
+
+
+@pytest.mark.parametrize("node", ["", "i=2258", "ns=2;s=Line1.Speed", "ns=3;i=7", "ns=1;b=AQID"])
+def test_a_node_is_named_as_opc_ua_names_it(node: str) -> None:
+    assert configured(OpcuaConfig, **OPCUA, node=node).peer == "opc.tcp://plc:4840/"
 
 
 def test_several_statuses_may_be_right() -> None:

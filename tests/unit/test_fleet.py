@@ -337,7 +337,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         TOP + WORKER.replace("process", "robot") + CONFIG,
         "[[workers]] number 1 (id 'a'), key type: value 'robot': unknown worker type; "
         "expected one of "
-        "benthos, command, dfc_read, http_service, mqtt, process, tcp_service",
+        "benthos, command, dfc_read, http_service, mqtt, opcua, process, tcp_service",
     ),
     "a duration without a unit": (
         TOP + 'tick_interval = "5"\n',
@@ -894,7 +894,7 @@ def test_a_consistency_rule_is_read(tmp_path: Path) -> None:
             '"dfc_read"',
             '"flow"',
             "key worker_type: value 'flow': unknown worker type; expected one of "
-            "benthos, command, dfc_read, http_service, mqtt, process, tcp_service",
+            "benthos, command, dfc_read, http_service, mqtt, opcua, process, tcp_service",
         ),
         (
             "output_connected = false",

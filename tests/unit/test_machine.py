@@ -26,7 +26,7 @@ CONDITIONS = {
     "process": {str(condition) for condition in Condition},
     "dfc_read": {str(condition) for condition in Condition if condition is not Condition.UP} | {CONNECTED, UNCONNECTED},
 }
-ENDPOINTS = ("http_service", "mqtt", "tcp_service")
+ENDPOINTS = ("http_service", "mqtt", "opcua", "tcp_service")
 CONDITIONS |= dict.fromkeys(
     ENDPOINTS, {str(c) for c in Condition if c is not Condition.UP} | {str(one) for one in Answer}
 )

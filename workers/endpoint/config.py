@@ -121,8 +121,7 @@ class MqttConfig(EndpointConfig, frozen=True, kw_only=True, forbid_unknown_field
         EndpointConfig.__post_init__(self)
         if re.search(r"[+#\0]", self.topic) or self.topic.startswith("$"):
             raise ValueError(f"topic is {self.topic!r}: expected one topic, without + and #, that begins without $")
-        if self.password_file and not self.username:
-            raise ValueError("password_file is of no use without username: expected the user that it is of")
+        _of_user(self.username, self.password_file)
         if self.ca and not self.tls:
             raise ValueError("ca is of no use without tls: expected tls = true beside it")
 
@@ -130,6 +129,38 @@ class MqttConfig(EndpointConfig, frozen=True, kw_only=True, forbid_unknown_field
     def peer(self) -> str:
         """Return its address."""
         return self.address
+
+
+class OpcuaConfig(EndpointConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A server that speaks OPC UA at `url`: its state has to be Running, and the value of `node`, if given, good.
+
+    `password_file` is read on the fleet's node, at each look. Without `username` it is asked anonymously.
+    """
+
+    FILES: ClassVar[tuple[str, ...]] = ("password_file",)
+
+    url: str
+    node: str = ""
+    username: str = ""
+    password_file: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what `EndpointConfig` refuses, no address of a server, no id of a node, and a password of nobody."""
+        EndpointConfig.__post_init__(self)
+        _url(self.url, ("opc.tcp",))
+        if self.node and not re.match(r"(ns=\d+;)?(i=\d+|[sgb]=.+)\Z", self.node):
+            raise ValueError(f'node is {self.node!r}: expected a node id, as "ns=2;s=Line1.Speed" or "i=2258"')
+        _of_user(self.username, self.password_file)
+
+    @property
+    def peer(self) -> str:
+        """Return its address."""
+        return self.url
+
+
+def _of_user(username: str, password_file: str) -> None:
+    if password_file and not username:
+        raise ValueError("password_file is of no use without username: expected the user that it is of")
 
 
 def _pattern(key: str, pattern: str) -> None:

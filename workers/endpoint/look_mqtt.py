@@ -7,11 +7,9 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from actions.model import ActionError
-from workers.asking import CannotLook, Unexpected, in_thread, trust
-from workers.drivers.process import text_of
+from workers.asking import Unexpected, in_thread, trust
 from workers.endpoint.config import MqttConfig
-from workers.endpoint.observe import Library
+from workers.endpoint.observe import Library, password_of
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
@@ -24,11 +22,7 @@ _KEEPALIVE = 60  # seconds: a look is over long before
 
 async def look(config: MqttConfig) -> str:
     """Return what came back. Raises `Unexpected`, OSError, ValueError, or `CannotLook` without its password."""
-    try:
-        password = text_of(config.password_file, "password_file").removesuffix("\n") if config.password_file else None
-    except ActionError as error:
-        raise CannotLook(str(error)) from None
-    return await in_thread(_Trip(config, password).make)
+    return await in_thread(_Trip(config, password_of(config.password_file)).make)
 
 
 class _Trip:

@@ -13,7 +13,7 @@ import msgspec
 
 from actions.model import ActionError, Component, Incarnation
 from workers.asking import CannotLook, Unexpected, in_thread
-from workers.drivers.process import ProcessComponent
+from workers.drivers.process import ProcessComponent, text_of
 from workers.endpoint.config import EndpointConfig
 from workers.endpoint.states import Answer, EndpointObserved, answer_of
 from workers.model import Observed
@@ -60,6 +60,14 @@ def observer(look: Look, library: Library | None = None) -> Observe:
             return msgspec.structs.replace(seen, trouble=f"it cannot be asked: {error}"[:MAX_WORDS])
 
     return observe
+
+
+def password_of(path: str) -> str | None:
+    """Return what is in a password's file, without the newline at its end; None for no file. Raises `CannotLook`."""
+    try:
+        return text_of(path, "password_file").removesuffix("\n") if path else None
+    except ActionError as error:
+        raise CannotLook(str(error)) from None
 
 
 async def _load(library: Library) -> None:
