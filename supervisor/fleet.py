@@ -76,7 +76,9 @@ MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observat
 T = TypeVar("T")
 E = TypeVar("E", GroupTable, ChildTable, WorkerTable, RuleTable)
 # of no use to compare with
-_NOT_RULED = frozenset({"schema", "collected_at", "error", "last_exit", "log", "window", "samples"})
+_NOT_RULED = frozenset(
+    {"schema", "collected_at", "error", "last_exit", "log", "window", "samples", "latency_ms", "answer"}
+)
 _LEAST = {
     "tick_interval": 0.05,
     "observation_interval": 0.1,
@@ -483,7 +485,7 @@ class _Reader:
         return self._absolute(convert(raw, ProcessConfig, self.path, f"$.children[{number}]", whole))
 
     def _absolute(self, config: T) -> T:
-        """Resolve a working directory, and files of a process, which a file gives relative to itself."""
+        """Resolve a working directory and files, which a file gives relative to itself."""
         cwd = getattr(config, "cwd", None)
         if not isinstance(config, msgspec.Struct) or cwd is None:
             return config
@@ -493,6 +495,7 @@ class _Reader:
                 paths["env_file"] = self._path(config.env_file)
             if config.secrets:
                 paths["secrets"] = {name: self._path(file) for name, file in config.secrets.items()}
+            paths |= {key: self._path(file) for key in config.FILES if (file := getattr(config, key))}
         return msgspec.structs.replace(config, **paths)
 
     def _worker(self, number: int, worker: WorkerTable) -> WorkerEntry:

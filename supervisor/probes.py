@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import re
-import ssl
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -20,13 +17,14 @@ from supervisor import redpanda
 from supervisor.clock import SystemClock
 from supervisor.extensions import OwnCheck
 from supervisor.model import Check, ChildSpec
+from workers.asking import MAX_REPLY, Unexpected, get, trust
+from workers.asking import connect as _connect
 from workers.drivers import kafka
 from workers.drivers.minding import ask_async, complaint, request
 from workers.drivers.process import environment
 from workers.duration import ago
 
 T = TypeVar("T")
-MAX_REPLY = 65_536  # bytes of an answer that are read: no check needs more
 MAX_ADMIN_REPLY = 1_048_576  # bytes: a Redpanda lists partitions by name
 _API_VERSIONS, _CORRELATION = 18, 0x66736D31  # Kafka protocol: api key of ApiVersions; a number of ours to know it by
 
@@ -63,6 +61,8 @@ async def probe(spec: ChildSpec, own: Mapping[str, OwnCheck] = MappingProxyType(
             found = await (_PROBES[check.kind](spec, check) if check.kind in _PROBES else own[check.kind](spec))
     except TimeoutError:
         raise CheckFailed(f"no answer from {check.target} within {check.timeout:g}s") from None
+    except Unexpected as error:
+        raise CheckFailed(str(error)) from None
     except (OSError, ValueError, OverflowError, httpx.HTTPError, httpx.InvalidURL) as error:
         raise CheckFailed(f"{check.target}: {error or type(error).__name__}") from None
     return found if isinstance(found, Found) else Found()
@@ -92,18 +92,7 @@ async def _redis(_spec: ChildSpec, check: Check) -> None:
 async def _http(_spec: ChildSpec, check: Check) -> None:
     """Expect one of the statuses, and the pattern somewhere in the body."""
     url = f"{'https' if check.tls else 'http'}://{check.address}{check.path}"
-    async with (
-        httpx.AsyncClient(timeout=check.timeout, trust_env=False, verify=_trust(check.tls, check.ca)) as client,
-        client.stream("GET", url) as answer,
-    ):
-        if answer.status_code not in check.status:
-            expected = " or ".join(map(str, check.status))
-            raise CheckFailed(f"{url} answered {answer.status_code}, expected {expected}")
-        if not check.body:
-            return
-        body = await _body(answer, MAX_REPLY)
-    if re.search(check.body, body.decode(errors="replace")) is None:
-        raise CheckFailed(f"{url} answered {body[:60]!r}, expected a match of {check.body!r} in it")
+    await get(url, check.status, check.body, check.ca)
 
 
 async def _body(answer: httpx.Response, most: int) -> bytes:
@@ -114,12 +103,6 @@ async def _body(answer: httpx.Response, most: int) -> bytes:
         if len(body) == most:
             break
     return body
-
-
-@functools.cache
-def _trust(tls: bool, ca: str) -> ssl.SSLContext | bool:
-    """Return whose certificates are believed: the file's, else the host's. Made once: it costs more than a look."""
-    return ssl.create_default_context(cafile=ca or None) if tls else False
 
 
 async def _kafka(_spec: ChildSpec, check: Check) -> None:
@@ -188,8 +171,8 @@ async def _nothing() -> None:
 
 async def _admin(check: Check) -> redpanda.Admin:
     """Ask the admin API of a Redpanda, all at once."""
-    trust = _trust(check.admin.startswith("https:"), check.ca)
-    async with httpx.AsyncClient(base_url=check.admin, timeout=check.timeout, trust_env=False, verify=trust) as client:
+    verify = trust(check.admin.startswith("https:"), check.ca)
+    async with httpx.AsyncClient(base_url=check.admin, timeout=check.timeout, trust_env=False, verify=verify) as client:
         ready, brokers, health = await asyncio.gather(
             _reply(client, redpanda.READY, redpanda.Ready),
             _reply(client, redpanda.BROKERS, tuple[redpanda.Broker, ...]),
@@ -226,11 +209,6 @@ async def _metadata(spec: ChildSpec, check: Check) -> kafka.Seen:
         return await kafka.in_thread(lambda: kafka.ask(brokers, [topic.name for topic in spec.topics]))
     except kafka.KafkaFailed as error:
         raise CheckFailed(str(error)) from None
-
-
-async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, _, port = address.rpartition(":")
-    return await asyncio.open_connection(host.strip("[]"), int(port), limit=MAX_REPLY)
 
 
 Probe = Callable[[ChildSpec, Check], Awaitable[Found | None]]

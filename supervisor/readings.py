@@ -13,7 +13,7 @@ from workers.model import Document, Observed
 KEPT_ASIDE = 4096  # characters of a rejected reading, the last of each place
 _RESTLESS = frozenset(  # fields that change with every look and are no news
     {"collected_at", "started_at", "last_exit", "messages_in", "messages_out", "messages_in_per_second", "passes"}
-    | {"messages_out_per_second", "write_ms", "window", "samples"}
+    | {"messages_out_per_second", "write_ms", "window", "samples", "latency_ms", "answer"}
 )
 
 

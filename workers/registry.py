@@ -8,11 +8,19 @@ import workers.command.observe
 import workers.command.states
 import workers.dfc_read.observe
 import workers.dfc_read.states
+import workers.endpoint.look_http
+import workers.endpoint.look_mqtt
+import workers.endpoint.look_opcua
+import workers.endpoint.look_tcp
+import workers.endpoint.observe
+import workers.endpoint.states
 import workers.process.observe
 import workers.process.states
 from workers.benthos.config import BenthosConfig
 from workers.command.config import CommandConfig
 from workers.dfc_read.config import DfcReadConfig
+from workers.endpoint.config import EndpointConfig, HttpConfig, MqttConfig, OpcuaConfig, TcpConfig
+from workers.endpoint.observe import Library, Look
 from workers.model import Observed
 from workers.process.config import ProcessConfig
 from workers.target import WorkerType
@@ -98,4 +106,26 @@ def built_in() -> WorkerRegistry:
             floats=True,
         )
     )
+    registry.register(_endpoint("tcp_service", TcpConfig, workers.endpoint.look_tcp.look))
+    registry.register(_endpoint("http_service", HttpConfig, workers.endpoint.look_http.look))
+    registry.register(
+        _endpoint("mqtt", MqttConfig, workers.endpoint.look_mqtt.look, workers.endpoint.look_mqtt.LIBRARY)
+    )
+    registry.register(
+        _endpoint("opcua", OpcuaConfig, workers.endpoint.look_opcua.look, workers.endpoint.look_opcua.LIBRARY)
+    )
     return registry
+
+
+def _endpoint(name: str, config_type: type[EndpointConfig], look: Look, library: Library | None = None) -> WorkerType:
+    """Return a type of what answers on a network; they differ in how they are asked alone."""
+    return WorkerType(
+        name=name,
+        config_type=config_type,
+        observed_type=workers.endpoint.states.EndpointObserved,
+        machine=workers.endpoint.states.MACHINE,
+        derive=workers.endpoint.states.derive,
+        observe=workers.endpoint.observe.observer(look, library),
+        component=workers.endpoint.observe.component,
+        matters=workers.endpoint.observe.matters,
+    )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from actions.model import ActionContext, ActionError, Fenced
+from actions.model import ActionContext, ActionError, Fenced, Incarnation
 from actions.restart_child import RestartChild
 from supervisor.looks import see_child
 from supervisor.model import Check
@@ -21,6 +23,8 @@ from supervisor.targets import child_component, managed
 from tests.conftest import missing
 from tests.factories import NOW, make_child
 from tests.waiting import wait_until
+from workers.command.config import CommandConfig
+from workers.drivers.command import CommandComponent
 from workers.drivers.service import HookComponent, S6Component
 
 
@@ -69,6 +73,26 @@ def test_a_service_that_died_or_is_down_is_brought_up(service: Path, tmp_path: P
     component.stop(1)
     assert component.current() is None
     assert component.start(1).pid > 0
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "migrate-from-supervisord-or-s6.md"
+
+
+def test_the_commands_of_the_page_about_migration_start_stop_and_tell_of_a_service(
+    service: Path, tmp_path: Path
+) -> None:
+    fleet = tomllib.loads(re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)[2])
+    words = next(worker["config"] for worker in fleet["workers"] if worker["id"] == "report")
+    here = {verb: tuple(str(service) if word.startswith("/run/") else word for word in words[verb]) for verb in words}
+    component = CommandComponent("report", tmp_path / "worker", CommandConfig(**here, cwd="/"), "c1")
+    assert component.current() is not None
+    component.stop(1)
+    assert asyncio.run(component.look()) is None
+    component.start(2)
+    assert asyncio.run(component.look()) == Incarnation(0, 0, "c1")
+    away = {verb: tuple(str(tmp_path) if word == str(service) else word for word in here[verb]) for verb in here}
+    with pytest.raises(ActionError, match="status"):  # no service: neither up nor down
+        asyncio.run(CommandComponent("report", tmp_path / "w", CommandConfig(**away, cwd="/"), "c1").look())
 
 
 def test_a_folder_that_is_no_service_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -336,7 +336,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "an unknown type of worker": (
         TOP + WORKER.replace("process", "robot") + CONFIG,
         "[[workers]] number 1 (id 'a'), key type: value 'robot': unknown worker type; "
-        "expected one of benthos, command, dfc_read, process",
+        "expected one of "
+        "benthos, command, dfc_read, http_service, mqtt, opcua, process, tcp_service",
     ),
     "a duration without a unit": (
         TOP + 'tick_interval = "5"\n',
@@ -901,7 +902,8 @@ def test_a_consistency_rule_may_be_of_a_child_that_has_failed(tmp_path: Path) ->
         (
             '"dfc_read"',
             '"flow"',
-            "key worker_type: value 'flow': unknown worker type; expected one of benthos, command, dfc_read, process",
+            "key worker_type: value 'flow': unknown worker type; expected one of "
+            "benthos, command, dfc_read, http_service, mqtt, opcua, process, tcp_service",
         ),
         (
             "output_connected = false",

@@ -11,6 +11,7 @@ from actions.start import Start
 from tests.diagrams import PAGE, page
 from workers.benthos.states import Flow
 from workers.dfc_read.states import CONNECTED, UNCONNECTED
+from workers.endpoint.states import Answer
 from workers.machine import IllegalTransition, Machine
 from workers.model import Phase, Signal, Transition
 from workers.process.states import Condition
@@ -25,12 +26,17 @@ CONDITIONS = {
     "process": {str(condition) for condition in Condition},
     "dfc_read": {str(condition) for condition in Condition if condition is not Condition.UP} | {CONNECTED, UNCONNECTED},
 }
+ENDPOINTS = ("http_service", "mqtt", "opcua", "tcp_service")
+CONDITIONS |= dict.fromkeys(
+    ENDPOINTS, {str(c) for c in Condition if c is not Condition.UP} | {str(one) for one in Answer}
+)
 PHASES = {
     "benthos": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.DEGRADED, Phase.STOPPING, Phase.FAILED},
     "command": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED},
     "process": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED},
     "dfc_read": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.DEGRADED, Phase.STOPPING, Phase.FAILED},
 }
+PHASES |= dict.fromkeys(ENDPOINTS, PHASES["dfc_read"])
 TINY = Machine(
     initial="down",
     phases={"down": Phase.STOPPED, "up": Phase.RUNNING},

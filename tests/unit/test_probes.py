@@ -17,8 +17,9 @@ import httpcore  # noqa: F401 - httpx imports it at first use; Python 3.11 can f
 import pytest
 
 from supervisor.model import Check
-from supervisor.probes import MAX_REPLY, CheckFailed, Found, probe
+from supervisor.probes import CheckFailed, Found, probe
 from tests.factories import make_child
+from workers.asking import MAX_REPLY
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

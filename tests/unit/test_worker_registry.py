@@ -10,6 +10,8 @@ from workers.command.config import CommandConfig
 from workers.command.states import CommandObserved
 from workers.dfc_read.config import DfcReadConfig
 from workers.dfc_read.states import FlowObserved
+from workers.endpoint.config import HttpConfig, MqttConfig, OpcuaConfig, TcpConfig
+from workers.endpoint.states import EndpointObserved
 from workers.model import Observed
 from workers.process.config import ProcessConfig
 from workers.registry import UnknownWorkerType, WorkerRegistry, built_in
@@ -21,7 +23,11 @@ def test_the_built_in_types_and_what_they_consist_of() -> None:
         "benthos": (BenthosConfig, BenthosObserved),
         "command": (CommandConfig, CommandObserved),
         "dfc_read": (DfcReadConfig, FlowObserved),
+        "http_service": (HttpConfig, EndpointObserved),
+        "mqtt": (MqttConfig, EndpointObserved),
+        "opcua": (OpcuaConfig, EndpointObserved),
         "process": (ProcessConfig, Observed),
+        "tcp_service": (TcpConfig, EndpointObserved),
     }
 
 
@@ -31,7 +37,11 @@ def test_only_what_has_no_process_on_a_node_may_float() -> None:
         "benthos": False,
         "command": True,
         "dfc_read": False,
+        "http_service": False,
+        "mqtt": False,
+        "opcua": False,
         "process": False,
+        "tcp_service": False,
     }
 
 

@@ -219,7 +219,9 @@ def environment_of(config: ProcessConfig) -> dict[str, str]:
     user = _other_user(config)
     theirs = {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name} if user else {}
     from_file = _env_file(config.env_file) if config.env_file else {}
-    secrets = {name: _text(path, f"secret {name}").removesuffix("\n") for name, path in (config.secrets or {}).items()}
+    secrets = {
+        name: text_of(path, f"secret {name}").removesuffix("\n") for name, path in (config.secrets or {}).items()
+    }
     return environment({**theirs, **from_file, **config.env, **secrets})
 
 
@@ -258,7 +260,7 @@ def _other_user(config: ProcessConfig) -> pwd.struct_passwd | None:
 def _env_file(path: str) -> dict[str, str]:
     """Return the variables of a file: NAME=VALUE, one a line, the value taken as it stands; # begins a comment."""
     found = {}
-    for number, line in enumerate(_text(path, "env_file").splitlines(), start=1):
+    for number, line in enumerate(text_of(path, "env_file").splitlines(), start=1):
         name, given, value = line.partition("=")
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -268,7 +270,8 @@ def _env_file(path: str) -> dict[str, str]:
     return found
 
 
-def _text(path: str, what: str) -> str:
+def text_of(path: str, what: str) -> str:
+    """Return what is in a file of ours. Raises `ActionError`, which never tells it and calls the file `what`."""
     try:
         with Path(path).open("rb") as file:
             content = file.read(_MAX_FILE + 1)

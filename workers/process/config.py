@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -37,7 +37,10 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `cwd`, `env_file` and the files of `secrets` (by variable) are relative to the fleet file; the files are read on the
     node, at each start. `min_uptime`: an incarnation that ends before it counts as a failed start.
     Defaults as in SPEC 5's example. What is unset is not stored: the `config_id` of who does not use it stays.
+    `FILES` names a type's own keys that hold a path relative to the fleet file.
     """
+
+    FILES: ClassVar[tuple[str, ...]] = ()
 
     command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     env: dict[str, str] = {}

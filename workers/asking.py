@@ -1,0 +1,78 @@
+"""Questions to what answers on a network: async, read-only. Checks of children and looks at workers ask them.
+
+Nothing here has a time limit of its own: who asks sets one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import ssl
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+MAX_REPLY = 65_536  # bytes of an answer that are read: no question needs more
+MAX_SHOWN = 60  # bytes of an answer that are shown
+
+
+class Unexpected(Exception):
+    """Something answered, and not as it should; the message says how."""
+
+
+class CannotLook(Exception):
+    """Nobody can be asked for want of something on this host; the message says of what."""
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Return what a blocking call returns, made in a thread of its own: one that hangs takes no other's place.
+
+    A thread cannot be cut off: the call has to end by itself.
+    """
+    executor = ThreadPoolExecutor(1)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, call)
+    finally:
+        executor.shutdown(wait=False)
+
+
+async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to "HOST:PORT". Raises OSError."""
+    host, _, port = address.rpartition(":")
+    return await asyncio.open_connection(host.strip("[]"), int(port), limit=MAX_REPLY)
+
+
+async def get(url: str, statuses: Sequence[int], body: str = "", ca: str = "") -> int:
+    """Return the status of a page; `body` is a pattern that has to be somewhere in it, `ca` as for `trust`.
+
+    Raises `Unexpected` for another status or body, httpx.HTTPError or httpx.InvalidURL.
+    """
+    import httpx  # not at the top: fsmctl knows of who asks, too, and never does
+
+    verify = trust(url.startswith("https:"), ca)
+    async with (
+        httpx.AsyncClient(timeout=None, trust_env=False, verify=verify) as client,  # noqa: S113 - who asks sets it
+        client.stream("GET", url) as answer,
+    ):
+        if answer.status_code not in statuses:
+            expected = " or ".join(map(str, statuses))
+            raise Unexpected(f"{url} answered {answer.status_code}, expected {expected}")
+        if not body:
+            return answer.status_code
+        page = b""
+        async for part in answer.aiter_bytes():
+            page = (page + part)[:MAX_REPLY]
+            if len(page) == MAX_REPLY:
+                break
+    if re.search(body, page.decode(errors="replace")) is None:
+        raise Unexpected(f"{url} answered {page[:MAX_SHOWN]!r}, expected a match of {body!r} in it")
+    return answer.status_code
+
+
+@functools.cache
+def trust(tls: bool, ca: str) -> ssl.SSLContext | bool:
+    """Return whose certificates are believed: the file's, else the host's. Made once: it costs more than a look."""
+    return ssl.create_default_context(cafile=ca or None) if tls else False
