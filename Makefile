@@ -120,7 +120,7 @@ check-lock: ## See that requirements.lock alone is enough to run every part
 
 lock: ## Resolve both lock files anew (needs uv)
 	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade pyproject.toml - -o requirements.lock
-	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev --extra traces -c requirements.lock pyproject.toml - -o requirements-dev.lock
+	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev --extra traces --extra docker -c requirements.lock pyproject.toml - -o requirements-dev.lock
 
 clean: ## Remove the environment and caches; the data folder .fsm stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info .coverage*

@@ -120,7 +120,7 @@ class Exit(msgspec.Struct, frozen=True):
         if self.signal:
             how = f"was ended by signal {self.signal}"
         elif self.code is None:
-            how = "vanished together with its holder" if self.pid else "was gone"
+            how = "vanished together with its holder" if self.pid and not self.reason else "was gone"
         why = f" ({self.reason})" if self.reason else ""
         return f"{f'pid {self.pid}' if self.pid else 'it'} {how}{why} after {self.ended_at - self.started_at:.1f}s"
 

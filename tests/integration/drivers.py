@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from actions.model import ActionError, Component
 from tests.conftest import missing
@@ -19,11 +24,16 @@ from tests.waiting import wait_until
 from workers.command.config import CommandConfig
 from workers.command.observe import observe as observe_command
 from workers.drivers.command import CommandComponent
+from workers.drivers.docker import DockerComponent
 from workers.drivers.service import S6Component
+from workers.drivers.systemd import SystemdComponent
 from workers.model import Observed
+from workers.process.config import ProcessConfig
+from workers.process.observe import component as component_of
 from workers.process.observe import observe as observe_process
 from workers.target import Target
 
+IMAGE = "python:3.11-slim-bookworm"  # compose/Dockerfile needs it, too
 Observe = Callable[[Target, Observed | None, float], object]
 
 
@@ -131,4 +141,111 @@ def s6_rig(root: Path) -> Iterator[Rig]:
             svscan.wait(10)
 
 
-RIGS = {"process": process_rig, "command": command_rig, "s6": s6_rig}
+@dataclass(frozen=True)
+class Systemd:
+    """A stand-in for systemd, which answers as a real one did; `root` comes first on PATH."""
+
+    root: Path
+
+    def unit(self, name: str, state: str = "never") -> None:
+        """Make a unit that is in a recorded state."""
+        life = {"pid": 134, "life": uuid.uuid4().hex, "began": 1_000_000, "ended": 2_000_000}
+        (self.root / f"{name}.json").write_text(json.dumps({**life, "state": state}))
+
+    def refuse(self, what: str) -> None:
+        """Let it refuse from now on, in recorded words."""
+        (self.root / "refuses").write_text(what)
+
+    def run(self, verb: str, name: str) -> None:
+        """Do as a person would by systemctl."""
+        subprocess.run([self.root / "systemctl", "--no-ask-password", "--no-pager", verb, "--", name], check=True)
+
+    def effects(self) -> list[str]:
+        """Return what it was asked to do, oldest first."""
+        file = self.root / "journal"
+        asked = file.read_text().splitlines() if file.exists() else []
+        return [line for line in asked if not line.startswith("show")]
+
+
+@contextmanager
+def systemd_of(root: Path) -> Iterator[Systemd]:
+    """Yield a systemd that the driver finds; the real one's answers are recorded."""
+    root.mkdir(exist_ok=True)
+    tests = Path(__file__).parents[1]
+    text = (tests / "integration" / "systemctl.py").read_text()
+    (root / "systemctl").write_text(f"#!{sys.executable} -IS\n{text}")
+    (root / "systemctl").chmod(0o755)
+    shutil.copy(tests / "recorded" / "systemd-252.json", root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{root}:{os.environ['PATH']}")
+        yield Systemd(root)
+
+
+@contextmanager
+def systemd_rig(root: Path) -> Iterator[Rig]:
+    """Yield a unit of the stand-in."""
+    with systemd_of(root) as systemd:
+        systemd.unit("flow.service")
+        config = ProcessConfig(driver="systemd", unit="flow.service")
+        target = Target("flow", root / "flow", config, "c1")
+        yield Rig(
+            component_of(target),
+            lambda: systemd.run("kill", "flow.service"),
+            SystemdComponent("flow", root / "broken", "nowhere.service", "c1"),
+            r"^unit nowhere\.service: LoadState is not-found; there is no such unit on this host: expected one that ",
+            target,
+            observe_process,
+            r"^pid \d+ was ended by signal 9 \(systemd's result: signal\) after ",
+        )
+
+
+@contextmanager
+def container_of(*command: str) -> Iterator[str]:
+    """Yield the name of a container of a real engine that would run a command, and was never started."""
+    if not shutil.which("docker") or docker("info").returncode != 0:
+        pytest.skip("no container engine answers: `docker info` fails")
+    name = f"fsm-test-{uuid.uuid4().hex[:12]}"
+    made = docker("create", "--name", name, "--stop-signal", "KILL", IMAGE, *command)
+    if made.returncode != 0:
+        pytest.skip(f"no container of {IMAGE} can be made: {made.stderr.strip()}")
+    try:
+        yield name
+    finally:
+        docker("rm", "--force", name)
+
+
+def docker(*words: str) -> subprocess.CompletedProcess[str]:
+    """Do as a person would by the docker command."""
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def docker_rig(root: Path) -> Iterator[Rig]:
+    """Yield a container of a real engine."""
+    with container_of("sleep", "300") as name:
+        config = ProcessConfig(driver="docker", container=name)
+        target = Target("flow", root / "flow", config, "c1")
+        one = component_of(target)
+
+        def kill_it() -> None:
+            assert docker("kill", name).returncode == 0
+            wait_until(lambda: one.current() is None, "the engine to see it gone")
+
+        yield Rig(
+            one,
+            kill_it,
+            DockerComponent("flow", root / "broken", f"{name}-none"),
+            rf"^container {name}-none: the engine says: No such container: {name}-none; expected one that exists at ",
+            target,
+            observe_process,
+            r"^it ended with exit code 137 \(as by signal 9\) after ",
+        )
+
+
+RIGS = {
+    "process": process_rig,
+    "command": command_rig,
+    "s6": s6_rig,
+    "systemd": systemd_rig,
+    "docker": docker_rig,
+}

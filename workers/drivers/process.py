@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from actions.model import ActionError, Fenced, Incarnation
 from workers import holder
 from workers.model import Exit
@@ -65,6 +67,7 @@ def exit_at(ended: Mapping[str, Any], now: float) -> Exit:
         code=ended["code"],
         signal=ended["signal"],
         requested=ended["requested"],
+        reason=ended.get("reason", msgspec.UNSET),
     )
 
 
@@ -168,7 +171,7 @@ class ProcessComponent:
         request = {
             "do": "start",
             "token": token,
-            "command": list(self.config.command),
+            "command": list(self.config.command or ()),
             "cwd": self.config.cwd,
             "env": environment_of(self.config),
             "stop_signal": self.config.stop_signal,
