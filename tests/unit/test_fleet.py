@@ -1055,6 +1055,14 @@ def test_a_worker_may_be_run_by_another_manager_whatever_its_type(tmp_path: Path
     assert (worker.desired.config["container"], worker.desired.config["http"]) == ("flow", "127.0.0.1:4195")
 
 
+def test_the_fleet_of_the_how_to_about_units_and_containers_is_one(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/howto/supervise-systemd-units-and-containers.md"
+    text = page.read_text().partition("```toml\n")[2].partition("```")[0]
+    (fleet,) = read_fleets(written(tmp_path, text), TYPES)
+    assert [(child.unit, child.container) for child in fleet.children] == [("redpanda.service", ""), ("", "timescale")]
+    assert [worker.desired.config["driver"] for worker in fleet.workers] == ["systemd", "docker"]
+
+
 def test_a_child_may_be_kept_by_systemd_or_docker(tmp_path: Path) -> None:
     (child,) = read_fleet(
         written(tmp_path, TOP + CHILD.replace("redis", "process") + 'unit = "b.service"\n'), TYPES
