@@ -53,8 +53,8 @@ class Incarnation(msgspec.Struct, frozen=True):
     """One life of a component.
 
     `pid` alone never identifies it: pids are reused. `start_ticks` (clock ticks since boot, field 22 of
-    /proc/PID/stat) makes the pair unique within a boot. A component that is run by commands has no process of its own:
-    both are 0.
+    /proc/PID/stat) makes the pair unique within a boot; where systemd or Docker keeps the component it is a number of
+    theirs that is of this life alone. A component that is run by commands has no process of its own: both are 0.
     """
 
     pid: int

@@ -71,6 +71,7 @@ _USUAL_KIND: dict[str, CheckKind] = {
 _USUAL_PATH = {"redpanda": "/v1/status/ready", "benthos": "/ping"}  # where these types answer
 MAX_TICK_TIMEOUT = 2.0  # seconds: the tick that looks at a child without a node holds a lease of 5 s
 _OF_PROCESSES = ("user", "umask", "limits", "env_file", "secrets")  # keys of a child with a command
+_WAYS = ("command", "service", "unit", "container", "restart")  # to restart a child
 _FROM_ANYWHERE = ("tcp", "http", "redis", "kafka", "redpanda")
 MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
@@ -344,14 +345,7 @@ class _Reader:
             self._nodeless(number, label, child)
         else:
             self._node("children", number, label, child.node)
-        if child.type == "process" and not child.command:
-            raise self._fail(
-                "children", number, label, "command", [], "expected the command that this process child is"
-            )
-        ways = [key for key in ("command", "service", "restart") if getattr(child, key)]
-        if len(ways) > 1:
-            expected = f"expected one way to restart it, and {ways[0]} is there too"
-            raise self._fail("children", number, label, ways[1], getattr(child, ways[1]), expected)
+        self._ways(number, label, child)
         process = self._process(number, child)
         cwd = str((self.path.parent / child.cwd).resolve())
         return ChildSpec(
@@ -361,6 +355,9 @@ class _Reader:
             check=self._check(number, label, child),
             process=process,
             service=self._path(child.service),
+            unit=child.unit,
+            container=child.container,
+            engine=child.engine,
             restart=child.restart,
             pid_file=self._path(child.pid_file),
             cwd="" if process else cwd,
@@ -371,13 +368,25 @@ class _Reader:
             runbook=Runbook(url=child.runbook.url, steps=child.runbook.steps) if child.runbook else Runbook(),
         )
 
+    def _ways(self, number: int, label: str, child: ChildTable) -> None:
+        """See that a child has one way to be restarted at most, and a process one that tells. Raises `FleetError`."""
+        if child.type == "process" and not (child.command or child.unit or child.container):
+            expected = "expected the command that this process child is, or its unit or container"
+            raise self._fail("children", number, label, "command", [], expected)
+        ways = [key for key in _WAYS if getattr(child, key)]
+        if len(ways) > 1:
+            expected = f"expected one way to restart it, and {ways[0]} is there too"
+            raise self._fail("children", number, label, ways[1], _plain(getattr(child, ways[1])), expected)
+        if child.engine and not child.container:
+            raise self._fail("children", number, label, "engine", child.engine, "expected a container beside it")
+
     def _nodeless(self, number: int, label: str, child: ChildTable) -> None:
         """Refuse what a child without a node cannot have: all that is on one host. Raises `FleetError`."""
         kind = self._kind(number, label, child)
         if kind not in _FROM_ANYWHERE:
             expected = f"a check of kind {kind} needs the child's node; one of {', '.join(_FROM_ANYWHERE)} does not"
             raise self._fail("children", number, label, "node", None, expected)
-        for key in ("command", "service", "pid_file"):
+        for key in ("command", "service", "unit", "container", "pid_file"):
             if getattr(child, key):
                 expected = "a child without a node has no such key: it is of one host"
                 raise self._fail("children", number, label, key, _plain(getattr(child, key)), expected)
@@ -389,7 +398,7 @@ class _Reader:
         """Return a child that is another supervisor, which looks after itself. Raises `FleetError`."""
         if child.name == self.table.name:
             raise self._fail("children", number, label, "name", child.name, "expected another supervisor than its own")
-        for key in ("node", "command", "service", "restart"):
+        for key in ("node", *_WAYS):
             if getattr(child, key):
                 expected = "a child of type supervisor has no such key: it looks after itself"
                 raise self._fail("children", number, label, key, getattr(child, key), expected)
@@ -489,6 +498,8 @@ class _Reader:
         cwd = getattr(config, "cwd", None)
         if not isinstance(config, msgspec.Struct) or cwd is None:
             return config
+        if isinstance(config, ProcessConfig) and not config.is_ours:
+            return config  # where it runs, its unit or container says
         paths: dict[str, object] = {"cwd": str((self.path.parent / cwd).resolve())}
         if isinstance(config, ProcessConfig):
             if config.env_file:

@@ -25,7 +25,20 @@ from supervisor.model import (
 )
 from workers.duration import Duration
 from workers.model import DesiredState
-from workers.process.config import ADDRESS_PATTERN, UMASK_PATTERN, Address, Limits, StopSignal
+from workers.process.config import (
+    ADDRESS_PATTERN,
+    CONTAINER_PATTERN,
+    ENGINE_PATTERN,
+    UMASK_PATTERN,
+    UNIT_PATTERN,
+    Address,
+    Container,
+    DriverName,
+    Engine,
+    Limits,
+    StopSignal,
+    Unit,
+)
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 NAME_WORDS = "expected a name of at most 63 letters, digits, '-', '_' and '.', beginning with a letter or digit"
@@ -130,6 +143,9 @@ class ChildTable(Table, frozen=True, kw_only=True):
     check: CheckTable = CheckTable()
     command: tuple[str, ...] = ()
     service: str = ""
+    unit: Unit = ""
+    container: Container = ""
+    engine: Engine = ""
     restart: tuple[str, ...] = ()
     pid_file: str = ""
     env: dict[str, str] = {}
@@ -257,6 +273,7 @@ _CHOICES = {
     "desired": get_args(DesiredState),
     "type": get_args(CheckType),
     "stop_signal": get_args(StopSignal),
+    "driver": get_args(DriverName),
     "worker_label": get_args(WorkerLabel),
 }
 _FORMS = {
@@ -265,6 +282,9 @@ _FORMS = {
     TOPIC_NAME_PATTERN: TOPIC_NAME_WORDS,
     ADMIN_PATTERN: 'expected the URL of an admin API, as "http://HOST:9644"',
     UMASK_PATTERN: 'expected three octal digits, as "027"',
+    UNIT_PATTERN: 'expected the whole name of a systemd service, as "redpanda.service"',
+    CONTAINER_PATTERN: "expected the name or id of a container: letters, digits, '-', '_' and '.'",
+    ENGINE_PATTERN: 'expected the socket of a Docker engine on this host, as "unix:///run/docker.sock"',
     ADDRESS_PATTERN: 'expected an address "HOST:PORT" with a port from 1 to 65535',
 }
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from actions.model import ActionError, Incarnation
 from supervisor import probes
 from supervisor.errors import BadDocument
 from supervisor.extensions import OwnCheck
@@ -85,12 +86,13 @@ async def see_child(
 ) -> ChildObserved:
     """Look at a child: its process if known, then its check, which may be one of the installed packages' `own`.
 
-    Raises OSError or ValueError for a bad state.json, `NotInstalled`, or what an own check raises.
+    Raises OSError or ValueError for a bad state.json, `NotInstalled`, or what an own check raises; `ActionError` when
+    its manager cannot tell whether it runs, and nothing else is asked.
     """
     before = previous if isinstance(previous, ChildObserved) else None
     seen = await settled_look(folder) if spec.process is not None else None
     ended = seen.last_exit(collected_at) if seen is not None else None
-    other = await asyncio.to_thread(managed, spec, folder)
+    other = await _managed(spec, folder)
     base = ChildObserved(
         collected_at=collected_at,
         started=seen is None or seen.pid is not None or (ended is not None and not ended.requested),
@@ -102,9 +104,21 @@ async def see_child(
     failures = before.failures if before else 0
     if seen is not None and seen.pid is None:
         return msgspec.structs.replace(base, failures=failures + 1, error=ended.words() if ended else "not started")
+    if spec.check.kind == "process" and spec.has_manager and other is None:
+        return msgspec.structs.replace(base, failures=failures + 1, error="its manager says that nothing of it runs")
     try:
         found = await probes.probe(spec, own)
     except probes.CheckFailed as error:
         return msgspec.structs.replace(base, failures=failures + 1, error=str(error))
     passes = (before.passes if before else 0) + 1
     return msgspec.structs.replace(base, passes=passes, detail=found.detail, missing=found.missing)
+
+
+async def _managed(spec: ChildSpec, folder: Path) -> Incarnation | None:
+    """Return what runs of a child by its manager's word; a check that asks the child itself can do without that."""
+    try:
+        return await asyncio.to_thread(managed, spec, folder)
+    except ActionError:
+        if spec.check.kind == "process":
+            raise
+        return None

@@ -171,9 +171,15 @@ class Runbook(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[str, ...] = ()
 
 
-class ChildSpec(Document, frozen=True, kw_only=True):
-    """An infrastructure component: restarted as a `process` of ours, as an s6 `service`, or by a `restart` command.
+BY_HAND = (
+    "has no command, service, unit, container or restart in the fleet file: it has to be restarted by hand"  # a child
+)
 
+
+class ChildSpec(Document, frozen=True, kw_only=True):
+    """An infrastructure component: restarted as a `process` of ours, by its manager, or by a `restart` command.
+
+    Its manager is s6 (`service`), systemd (`unit`), or Docker (`container`, of `engine` if it is not the usual one).
     With none of these its restart is a person's work. One of type `supervisor` is another supervisor of the store,
     which looks after itself: its circuit is its check. `pid_file` names the process that `restart` brings. `cwd` and
     `env` are for commands. `topics` are created when they are not there. `start_grace`: seconds after its start in
@@ -186,6 +192,9 @@ class ChildSpec(Document, frozen=True, kw_only=True):
     check: Check = Check()
     process: ProcessConfig | None = None
     service: str = ""
+    unit: str = ""
+    container: str = ""
+    engine: str = ""
     restart: tuple[str, ...] = ()
     pid_file: str = ""
     cwd: str = ""
@@ -199,6 +208,16 @@ class ChildSpec(Document, frozen=True, kw_only=True):
     def id(self) -> str:
         """Return the id under which its documents are stored."""
         return f"child/{self.name}"
+
+    @property
+    def has_manager(self) -> bool:
+        """Tell whether another manager keeps it, which can tell whether it runs."""
+        return bool(self.service or self.unit or self.container)
+
+    @property
+    def can_restart(self) -> bool:
+        """Tell whether there is anything that we restart it by."""
+        return self.type != "supervisor" and bool(self.process or self.has_manager or self.restart)
 
 
 class ChildObserved(Document, frozen=True, kw_only=True):

@@ -10,13 +10,15 @@ from actions.create_topics import CreateTopics
 from actions.model import ActionError, Component, Incarnation
 from supervisor.errors import BadDocument
 from supervisor.keys import CHECK_PREFIX, CHILD_PREFIX, POOL
-from supervisor.model import ChildSpec
+from supervisor.model import BY_HAND, ChildSpec
 from supervisor.redpanda import brokers_of
 from supervisor.runtime import Runtime
 from supervisor.store import decode
+from workers.drivers.docker import DockerComponent
 from workers.drivers.kafka import Topics
 from workers.drivers.process import ProcessComponent
 from workers.drivers.service import HookComponent, S6Component
+from workers.drivers.systemd import SystemdComponent
 from workers.model import Desired, Identity
 from workers.target import Target, WorkerType
 
@@ -97,24 +99,26 @@ def child_component(data_dir: Path, supervisor: str, spec: ChildSpec) -> Compone
         return ProcessComponent(folder, spec.process, spec.config_id)
     component = _elsewhere(spec, folder)
     if component is None:
-        raise ActionError(
-            f"child {spec.name} has no command, service or restart in the fleet file: it has to be restarted by hand"
-        )
+        raise ActionError(f"child {spec.name} {BY_HAND}")
     return component
 
 
 def managed(spec: ChildSpec, folder: Path) -> Incarnation | None:
-    """Return what runs of a child that another manager keeps; None when that cannot be told, or it is not kept so."""
+    """Return what runs of a child that another manager keeps; None: nothing, or it is not kept so.
+
+    Raises `ActionError` when its manager cannot tell.
+    """
     component = _elsewhere(spec, folder)
-    try:
-        return component.current() if component is not None else None
-    except ActionError:
-        return None
+    return component.current() if component is not None else None
 
 
 def _elsewhere(spec: ChildSpec, folder: Path) -> Component | None:
     if spec.service:
         return S6Component(spec.name, folder, spec.service)
+    if spec.container:
+        return DockerComponent(spec.name, folder, spec.container, spec.engine)
+    if spec.unit:
+        return SystemdComponent(spec.name, folder, spec.unit)
     if spec.restart:
         return HookComponent(spec.name, folder, spec.restart, spec.cwd, spec.env, spec.pid_file)
     return None

@@ -96,7 +96,8 @@ class Exit(msgspec.Struct, frozen=True):
     """How an incarnation ended.
 
     `requested` is true when we stopped it. `signal` is 0 when it exited by itself. `code` None without a signal: it
-    vanished together with its holder.
+    vanished together with its holder. `pid` 0: it was known by no pid, or its manager does not tell that any more.
+    `reason` is what another manager says of the end beside, as "oom-kill".
     """
 
     pid: int
@@ -106,6 +107,7 @@ class Exit(msgspec.Struct, frozen=True):
     code: int | None = None
     signal: int = 0
     requested: bool = False
+    reason: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def id(self) -> str:
@@ -118,8 +120,9 @@ class Exit(msgspec.Struct, frozen=True):
         if self.signal:
             how = f"was ended by signal {self.signal}"
         elif self.code is None:
-            how = "vanished together with its holder"
-        return f"pid {self.pid} {how} after {self.ended_at - self.started_at:.1f}s"
+            how = "vanished together with its holder" if self.pid and not self.reason else "was gone"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{f'pid {self.pid}' if self.pid else 'it'} {how}{why} after {self.ended_at - self.started_at:.1f}s"
 
 
 class Observed(Document, frozen=True, kw_only=True):

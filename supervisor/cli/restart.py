@@ -7,7 +7,7 @@ import click
 from supervisor.cli.acts import Act, act_options
 from supervisor.cli.session import Session, item_of, with_session
 from supervisor.errors import Refused
-from supervisor.model import ChildSpec
+from supervisor.model import BY_HAND
 from supervisor.plan import Subject, phase_of
 from supervisor.view import Child, World
 from workers.model import Phase
@@ -69,14 +69,10 @@ def _check_worker(subject: Subject) -> None:
 def _check_child(child: Child | None, item: str, supervisor: str, world: World) -> None:
     if child is None:
         raise Refused(f"{item} cannot be read: {world.unreadable_children[item]}")
-    if not _can_restart(child.spec):
-        raise Refused(f"{item} has no command, service or restart in the fleet file: it has to be restarted by hand")
+    if not child.spec.can_restart:
+        raise Refused(f"{item} {BY_HAND}")
     if child.lease is not None and child.lease.in_progress:
         raise Refused(f"{item} is being restarted: {child.lease.action} {child.lease.stage}; see `fsmctl get actions`")
     forced = world.breaker.forced
     if forced is not None and forced.state == "open":
         raise Refused(f"circuit/{supervisor} is forced open, and restarts no child; `fsmctl circuit reset` ends that")
-
-
-def _can_restart(spec: ChildSpec) -> bool:
-    return spec.type != "supervisor" and bool(spec.process or spec.service or spec.restart)

@@ -16,7 +16,7 @@ from actions.restart_child import RestartChild
 from actions.stop import Stop
 from supervisor import execute
 from supervisor.leases import Grant, Leases
-from supervisor.model import Lease
+from supervisor.model import BY_HAND, Lease
 from supervisor.store import encode
 from supervisor.targets import folder_of
 from tests.factories import make_child
@@ -189,10 +189,7 @@ def test_a_child_without_a_command_is_a_persons_work(site: Plant) -> None:
     assert run(site, grant, child_name="broker") is Outcome.ERROR
     lease = site.lease("child/broker")
     assert lease is not None
-    assert (
-        lease.detail
-        == "child broker has no command, service or restart in the fleet file: it has to be restarted by hand"
-    )
+    assert lease.detail == f"child broker {BY_HAND}"
 
 
 def test_an_action_that_waits_for_the_end_of_a_hold_off_says_so_once_and_then_runs(

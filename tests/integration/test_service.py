@@ -101,7 +101,11 @@ def test_a_folder_that_is_no_service_is_an_error_that_names_it(tmp_path: Path) -
     component = S6Component("broker", tmp_path / "held", str(tmp_path / "none"))
     with pytest.raises(ActionError, match="s6-svstat ended with exit code"):
         component.current()
-    assert managed(make_child(process=None, service=str(tmp_path / "none")), tmp_path) is None
+    spec = make_child(process=None, service=str(tmp_path / "none"), check=Check(kind="process"))
+    with pytest.raises(
+        ActionError, match="s6-svstat ended with exit code"
+    ):  # so that it is unknown, and has not failed
+        asyncio.run(see_child(spec, tmp_path, None, NOW))
 
 
 def test_what_s6_runs_is_seen_with_its_pid(service: Path, tmp_path: Path) -> None:
@@ -157,5 +161,5 @@ def test_a_restart_command_that_fails_says_how(tmp_path: Path) -> None:
 
 
 def test_a_child_that_nothing_of_ours_restarts_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ActionError, match="no command, service or restart in the fleet file"):
+    with pytest.raises(ActionError, match="no command, service, unit, container or restart in the fleet file"):
         child_component(tmp_path, "plant-1", make_child(process=None))

@@ -159,9 +159,9 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "unknown key of a child": (
         TOP + CHILD + CHECK + "port = 1\n",
-        "[[children]] number 1 (name 'b'): unknown key 'port' (value 1); expected one of check, command, cwd, env, "
-        "env_file, limits, name, node, pid_file, restart, runbook, secrets, service, start_grace, stop_signal, "
-        "stop_timeout, supervisor, topics, type, umask, user",
+        "[[children]] number 1 (name 'b'): unknown key 'port' (value 1); expected one of check, command, container, "
+        "cwd, engine, env, env_file, limits, name, node, pid_file, restart, runbook, secrets, service, start_grace, "
+        "stop_signal, stop_timeout, supervisor, topics, type, umask, unit, user",
     ),
     "unknown key of a check": (
         TOP + CHILD + 'check = { adress = "h:1" }\n',
@@ -176,8 +176,55 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key of a config": (
         configured("speed = 3"),
         "[[workers]] number 1 (id 'a'), key config: unknown key 'speed' (value 3); "
-        "expected one of command, cwd, env, env_file, limits, min_uptime, secrets, stop_signal, stop_timeout, umask, "
-        "user",
+        "expected one of command, container, cwd, driver, engine, env, env_file, limits, min_uptime, secrets, "
+        "stop_signal, stop_timeout, umask, unit, user",
+    ),
+    "a driver that there is not": (
+        configured('driver = "podman"'),
+        "[[workers]] number 1 (id 'a'), key config.driver: value 'podman': expected one of process, systemd, docker",
+    ),
+    "a unit without its driver": (
+        configured('unit = "b.service"'),
+        "[[workers]] number 1 (id 'a'), key config: key 'unit' is of driver systemd; beside driver 'process' expected "
+        "command, cwd, env, env_file, limits, secrets, stop_signal, stop_timeout, umask, user",
+    ),
+    "systemd without a unit": (
+        TOP + WORKER + 'config = { driver = "systemd" }\n',
+        "[[workers]] number 1 (id 'a'), key config: key 'unit' is missing; expected it to be set for driver 'systemd'",
+    ),
+    "a command beside a unit": (
+        configured('driver = "systemd", unit = "b.service"'),
+        "[[workers]] number 1 (id 'a'), key config: key 'command' is of driver process; beside driver 'systemd' "
+        "expected unit",
+    ),
+    "a unit's stop_timeout": (
+        TOP + WORKER + 'config = { driver = "systemd", unit = "b.service", stop_timeout = "5s" }\n',
+        "[[workers]] number 1 (id 'a'), key config: key 'stop_timeout' is of driver process and docker; beside driver "
+        "'systemd' expected unit",
+    ),
+    "half a unit's name": (
+        TOP + WORKER + 'config = { driver = "systemd", unit = "redpanda" }\n',
+        "[[workers]] number 1 (id 'a'), key config.unit: value 'redpanda': expected the whole name of a systemd "
+        'service, as "redpanda.service"',
+    ),
+    "a container that none is called": (
+        TOP + WORKER + 'config = { driver = "docker", container = "a b" }\n',
+        "[[workers]] number 1 (id 'a'), key config.container: value 'a b': expected the name or id of a container: "
+        "letters, digits, '-', '_' and '.'",
+    ),
+    "an engine over the network": (
+        TOP + WORKER + 'config = { driver = "docker", container = "b", engine = "tcp://h:2375" }\n',
+        "[[workers]] number 1 (id 'a'), key config.engine: value 'tcp://h:2375': expected the socket of a Docker "
+        'engine on this host, as "unix:///run/docker.sock"',
+    ),
+    "an engine of a child without a container": (
+        TOP + CHILD + CHECK + 'engine = "unix:///run/docker.sock"\n',
+        "[[children]] number 1 (name 'b'), key engine: value 'unix:///run/docker.sock': expected a container beside it",
+    ),
+    "a unit of a child without a node": (
+        TOP + CHILD.replace('node = "n"\n', "") + CHECK + 'unit = "b.service"\n',
+        "[[children]] number 1 (name 'b'), key unit: value 'b.service': a child without a node has no such key: it is "
+        "of one host",
     ),
     "unknown key of limits": (
         configured("limits = { files = 3 }"),
@@ -404,7 +451,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "a process child without a command": (
         TOP + CHILD.replace("redis", "process"),
-        "[[children]] number 1 (name 'b'), key command: value []: expected the command that this process child is",
+        "[[children]] number 1 (name 'b'), key command: value []: expected the command that this process child is, "
+        "or its unit or container",
     ),
     "a dependency on nobody": (
         TOP + CHILD + CHECK + WORKER + CONFIG + 'depends_on = ["c"]\n',
@@ -1042,6 +1090,36 @@ def test_a_check_that_cannot_be_is_refused(text: str, message: str, tmp_path: Pa
     with pytest.raises(FleetError) as caught:
         read_fleet(path, TYPES)
     assert str(caught.value) == f"{path}: [[children]] number 1 (name 'b'), {message}"
+
+
+def test_a_worker_may_be_run_by_another_manager_whatever_its_type(tmp_path: Path) -> None:
+    text = TOP + WORKER + 'config = { driver = "systemd", unit = "flow@a.service" }\n'
+    (worker,) = read_fleet(written(tmp_path, text), TYPES).workers
+    stored = worker.desired.config
+    assert (stored["driver"], stored["unit"], stored["cwd"]) == ("systemd", "flow@a.service", ".")
+    assert msgspec.convert(stored, ProcessConfig, dec_hook=lambda to, value: to(value)).is_ours is False
+    flow = WORKER.replace('type = "process"', 'type = "benthos"')
+    text = TOP + flow + 'config = { driver = "docker", container = "flow", http = "127.0.0.1:4195" }\n'
+    (worker,) = read_fleet(written(tmp_path, text), TYPES).workers
+    assert (worker.desired.config["container"], worker.desired.config["http"]) == ("flow", "127.0.0.1:4195")
+
+
+def test_the_fleet_of_the_how_to_about_units_and_containers_is_one(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/howto/supervise-systemd-units-and-containers.md"
+    text = page.read_text().partition("```toml\n")[2].partition("```")[0]
+    (fleet,) = read_fleets(written(tmp_path, text), TYPES)
+    assert [(child.unit, child.container) for child in fleet.children] == [("redpanda.service", ""), ("", "timescale")]
+    assert [worker.desired.config["driver"] for worker in fleet.workers] == ["systemd", "docker"]
+
+
+def test_a_child_may_be_kept_by_systemd_or_docker(tmp_path: Path) -> None:
+    (child,) = read_fleet(
+        written(tmp_path, TOP + CHILD.replace("redis", "process") + 'unit = "b.service"\n'), TYPES
+    ).children
+    assert (child.unit, child.check.kind, child.has_manager, child.can_restart) == ("b.service", "process", True, True)
+    text = TOP + CHILD + CHECK + 'container = "b"\nengine = "unix:///run/other.sock"\n'
+    (child,) = read_fleet(written(tmp_path, text), TYPES).children
+    assert (child.container, child.engine, child.can_restart) == ("b", "unix:///run/other.sock", True)
 
 
 def test_a_child_is_restarted_in_one_way(tmp_path: Path) -> None:

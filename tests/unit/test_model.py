@@ -46,6 +46,12 @@ def test_an_exit_is_told_in_words(code: int | None, signal: int, words: str) -> 
     assert Exit(7, 70, NOW, NOW + 2.5, code=code, signal=signal).words() == words
 
 
+def test_an_exit_without_a_pid_is_told_with_what_its_manager_says() -> None:
+    assert Exit(0, 70, NOW, NOW + 2.5).words() == "it was gone after 2.5s"
+    oom = Exit(0, 70, NOW, NOW + 2.5, code=137, reason="out of memory")
+    assert oom.words() == "it ended with exit code 137 (out of memory) after 2.5s"
+
+
 def test_an_exit_is_identified_by_pid_and_start_never_by_pid_alone() -> None:
     assert (Exit(7, 70, NOW, NOW).id, Exit(7, 71, NOW, NOW).id) == ("7-70", "7-71")
 

@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from actions.model import ActionError, Fenced, Incarnation
 from workers import holder
 from workers.model import Exit
@@ -66,6 +68,7 @@ def exit_at(ended: Mapping[str, Any], now: float) -> Exit:
         code=ended["code"],
         signal=ended["signal"],
         requested=ended["requested"],
+        reason=ended.get("reason", msgspec.UNSET),
     )
 
 
@@ -175,7 +178,7 @@ class ProcessComponent:
         request = {
             "do": "start",
             "token": token,
-            "command": list(self.config.command),
+            "command": list(self.config.command or ()),
             "cwd": self.config.cwd,
             "env": environment_of(self.config),
             "stop_signal": self.config.stop_signal,

@@ -29,7 +29,7 @@ class S6Component:
 
     def current(self) -> Incarnation | None:
         """Return what runs by s6's word, or None. Raises `ActionError` when s6 cannot tell."""
-        told = _run(("s6-svstat", "-o", "pid", self.service)).strip()
+        told = self._s6("s6-svstat", "-o", "pid").strip()
         return named(int(told)) if told.lstrip("-").isdigit() else None
 
     def start(self, token: int) -> Incarnation:
@@ -47,7 +47,15 @@ class S6Component:
             self._tell("-d", "-wd", lock)
 
     def _tell(self, what: str, until: str, lock: int) -> None:
-        _run(("s6-svc", what, until, "-T", f"{_WITHIN * 1000:.0f}", self.service), lock=lock)
+        self._s6("s6-svc", what, until, "-T", f"{_WITHIN * 1000:.0f}", lock=lock)
+
+    def _s6(self, *command: str, lock: int | None = None) -> str:
+        try:
+            return _run((*command, self.service), lock=lock)
+        except ActionError as error:
+            raise ActionError(
+                f"{error}; expected s6 on this host, and service {self.service!r} a directory that it watches"
+            ) from None
 
 
 @dataclass(frozen=True)

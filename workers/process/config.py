@@ -8,6 +8,7 @@ import msgspec
 
 from workers.duration import Duration
 
+DriverName = Literal["process", "systemd", "docker"]
 StopSignal = Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"]
 ADDRESS_PATTERN = (
     r"^[^:/\s]+:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])\Z"  # HOST:PORT, 1 to 65535
@@ -31,18 +32,46 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     core: Most = None
 
 
+_OURS: tuple[DriverName, ...] = ("process",)
+# each key that is not every driver's: whose it is, and its value when it is not given
+_KEYS: dict[str, tuple[tuple[DriverName, ...], object]] = {
+    "command": (_OURS, msgspec.UNSET),
+    "env": (_OURS, {}),
+    "cwd": (_OURS, "."),
+    "stop_signal": (_OURS, "TERM"),
+    "stop_timeout": (("process", "docker"), 10.0),
+    "user": (_OURS, msgspec.UNSET),
+    "umask": (_OURS, msgspec.UNSET),
+    "limits": (_OURS, msgspec.UNSET),
+    "env_file": (_OURS, msgspec.UNSET),
+    "secrets": (_OURS, msgspec.UNSET),
+    "unit": (("systemd",), msgspec.UNSET),
+    "container": (("docker",), msgspec.UNSET),
+    "engine": (("docker",), msgspec.UNSET),
+}
+_REQUIRED: dict[DriverName, str] = {"process": "command", "systemd": "unit", "docker": "container"}
+UNIT_PATTERN = r"^[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*\.service\Z"
+CONTAINER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
+ENGINE_PATTERN = r"^unix:///\S+\Z"
+Unit = Annotated[str, msgspec.Meta(pattern=UNIT_PATTERN)]
+Container = Annotated[str, msgspec.Meta(pattern=CONTAINER_PATTERN)]
+Engine = Annotated[str, msgspec.Meta(pattern=ENGINE_PATTERN)]
+
+
 class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a process is run. Durations in seconds.
 
     `cwd`, `env_file` and the files of `secrets` (by variable) are relative to the fleet file; the files are read on the
     node, at each start. `min_uptime`: an incarnation that ends before it counts as a failed start.
     Defaults as in SPEC 5's example. What is unset is not stored: the `config_id` of who does not use it stays.
-    `FILES` names a type's own keys that hold a path relative to the fleet file.
+    `driver` says who runs it: we, from a `command` (so it is when unset); systemd, as a `unit`; or Docker, as a
+    `container` that exists, of `engine` if that is not the usual one. `FILES` names a type's own keys that hold a path
+    relative to the fleet file.
     """
 
     FILES: ClassVar[tuple[str, ...]] = ()
 
-    command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | msgspec.UnsetType = msgspec.UNSET
     env: dict[str, str] = {}
     cwd: str = "."
     min_uptime: Duration = Duration(10.0)
@@ -53,12 +82,33 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     limits: Limits | msgspec.UnsetType = msgspec.UNSET
     env_file: str | msgspec.UnsetType = msgspec.UNSET
     secrets: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    driver: DriverName | msgspec.UnsetType = msgspec.UNSET
+    unit: Unit | msgspec.UnsetType = msgspec.UNSET
+    container: Container | msgspec.UnsetType = msgspec.UNSET
+    engine: Engine | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether the process is a child of a holder of ours."""
+        return self.driver in (msgspec.UNSET, "process")
 
     def __post_init__(self) -> None:
-        """Refuse a command without a program, and a stop that could not end in time."""
-        if not self.command[0].strip():
+        """Refuse keys of another driver, a command without a program, and a stop that could not end in time."""
+        self._refuse_others_keys(self.driver or "process")
+        if self.command and not self.command[0].strip():
             raise ValueError("command begins with an empty word: expected the program to run")
         if not 0 < self.stop_timeout <= MAX_STOP_TIMEOUT:
             raise ValueError(
                 f"stop_timeout is {self.stop_timeout:g}s: expected more than 0s and at most {MAX_STOP_TIMEOUT:g}s"
             )
+
+    def _refuse_others_keys(self, driver: DriverName) -> None:
+        required = _REQUIRED[driver]
+        if getattr(self, required) == _KEYS[required][1]:
+            of = f" for driver {driver!r}" if self.driver else ""
+            raise ValueError(f"key {required!r} is missing; expected it to be set{of}")
+        for key, (drivers, absent) in _KEYS.items():
+            if driver not in drivers and getattr(self, key) != absent:
+                ours = ", ".join(sorted(name for name, (of, _) in _KEYS.items() if driver in of))
+                whose = " and ".join(drivers)
+                raise ValueError(f"key {key!r} is of driver {whose}; beside driver {driver!r} expected {ours}")

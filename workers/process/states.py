@@ -86,7 +86,7 @@ def require_observed(snapshot: Snapshot) -> Observed:
 
 def classify(snapshot: Snapshot, observed: Observed) -> tuple[Condition, str]:
     """Return the condition of a snapshot and the reason in words."""
-    runs = None if observed.pid is None else f"pid {observed.pid}"
+    runs = None if observed.pid is None else f"pid {observed.pid}" if observed.pid else "it"
     why = observed.last_exit.words() if observed.last_exit else "nothing has been started since the host booted"
     return condition_of(snapshot, runs, observed.config_id, why)
 
