@@ -18,7 +18,7 @@ from supervisor.orders import Order
 from supervisor.readings import news
 from supervisor.view import World, load_world
 from tests.factories import make_child
-from tests.integration.plant import NAME, Plant, grant_of, worker
+from tests.integration.plant import NAME, NODE, Plant, grant_of, worker
 from workers.model import Exit, Observed
 
 NODES = ("edge-1", "edge-2")
@@ -244,3 +244,23 @@ def test_a_worker_that_is_applied_while_a_tick_asks_to_start_is_looked_at_by_it(
     monkeypatch.setattr(bare_plant.store, "begin_tick", apply_first)
     report, _ = bare_plant.must_tick()
     assert (report.workers, report.looked_at) == (2, 2)
+
+
+def test_what_is_wished_for_is_read_once_for_each_change_of_it(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant.heartbeat()
+    read: list[tuple[str, int]] = []
+    read_kinds = plant.store.read_kinds
+
+    def counting(supervisor: str, items: Any, kinds: Any) -> Any:
+        read.append((kinds[0], len(items)))
+        return read_kinds(supervisor, items, kinds)
+
+    monkeypatch.setattr(plant.store, "read_kinds", counting)
+    found = []
+    for change in (False, False, True):
+        if change:
+            plant.store.set_override(NAME, NODE, "flow-1", "stopped", "me")
+        read.clear()
+        plant.must_tick()
+        found.append(sum(number for kind, number in read if kind == "identity"))
+    assert found == [1, 0, 1]
