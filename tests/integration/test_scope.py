@@ -9,6 +9,7 @@ import pytest
 
 from actions.model import Outcome
 from supervisor import scope as scoping
+from supervisor import sifting
 from supervisor import tick as ticking
 from supervisor.decide import Decided, decide
 from supervisor.keys import CHILD_PREFIX
@@ -264,3 +265,23 @@ def test_what_is_wished_for_is_read_once_for_each_change_of_it(plant: Plant, mon
         plant.must_tick()
         found.append(sum(number for kind, number in read if kind == "identity"))
     assert found == [1, 0, 1]
+
+
+def test_a_look_at_a_large_fleet_lets_go_who_is_settled_and_decides_the_same(
+    bare_plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sifting, "MOST", 4)
+    monkeypatch.setattr(ticking, "MOST", 4)
+    monkeypatch.setattr(sifting, "PART", 3)
+    plant, flows = bare_plant, [f"flow-{number}" for number in range(9)]
+    plant.apply_fleet(*(worker(flow, depends_on=["flow-8"] if flow == "flow-2" else []) for flow in flows))
+
+    found = []
+    for down in ((), (), ("flow-2", "flow-8"), ("flow-2", "flow-8")):
+        plant.clock.advance(40.0)
+        plant.heartbeat()
+        plant.observe({flow: plant.down() if flow in down else plant.up(started_at=1.0) for flow in flows})
+        plant.client.delete(plant.keys.scope)
+        report, messages = plant.must_tick()
+        found.append((report.looked_at, report.transitions, report.skips, [message.worker_id for message in messages]))
+    assert found[1:] == [(9, 9, {}, []), (9, 2, {}, []), (9, 0, {"dependency": 1}, ["flow-8"])]
