@@ -10,7 +10,7 @@ PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,worker
 	supervisor/bell.py,supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/redpanda.py,supervisor/backoff.py,supervisor/templates.py,supervisor/keys.py,supervisor/model.py,$\
 	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py,$\
 	supervisor/decide.py,supervisor/scope.py,supervisor/nextup.py,supervisor/why.py,supervisor/diff.py,supervisor/frames.py,supervisor/recorder.py,$\
-	supervisor/logschema.py,supervisor/history.py,supervisor/timeline.py,supervisor/orders.py,supervisor/envelope.py
+	supervisor/logschema.py,supervisor/history.py,supervisor/timeline.py,supervisor/orders.py,supervisor/envelope.py,supervisor/wishes.py
 
 # In `NODES`, + marks nodes in the pool of floating workers.
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)

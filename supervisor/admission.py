@@ -76,7 +76,7 @@ class Admission(msgspec.Struct, frozen=True):
 
 def admit(candidates: Iterable[Candidate], limits: Iterable[Limit]) -> Admission:
     """Return who may act: longest waiting first, each under all limits or not at all."""
-    checked = tuple(limits)
+    checked = tuple(limit for limit in limits if limit.most)  # mostly one: without groups, after no outage
     used = {limit.reason: dict(limit.used) for limit in checked}
     admitted: set[str] = set()
     skips: list[Skip] = []

@@ -35,6 +35,17 @@ class Said(msgspec.Struct, frozen=True):
     values: dict[str, str | int | float]
 
 
+def has_nothing_new(status: Status, lease: Lease | None, control: Control) -> bool:
+    """Tell that `remember` could find nothing, and no operator has asked for anything: so it is with most workers."""
+    ended_well = lease is None or lease.in_progress or lease.outcome not in FAILED
+    return (
+        ended_well
+        and not status.quarantined_for
+        and not status.forgiven_action
+        and control.resumed_at == control.restart_at == 0.0
+    )
+
+
 def remember(status: Status, lease: Lease | None, control: Control, settings: SupervisorSettings, now: float) -> Status:
     """Return the status with what has become known since: a resume, the end of a quarantine, a failed action."""
     return _count_action(_end_quarantine(_resume(status, lease, control), settings, now), lease, settings, now)

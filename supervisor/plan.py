@@ -12,7 +12,7 @@ from actions.stop import Stop
 from supervisor import orders, rules
 from supervisor.admission import Candidate, Limit, Skip, SkipReason, admit
 from supervisor.circuit import Verdict
-from supervisor.failures import count_failure, failures_of, not_before, remember
+from supervisor.failures import count_failure, failures_of, has_nothing_new, not_before, remember
 from supervisor.keys import POOL
 from supervisor.model import CLOCK_STEP, QUEUED_PER_SLOT, Lease, Stage, SupervisorSettings, of_other_time
 from supervisor.orders import Order, in_force
@@ -46,6 +46,8 @@ class Subject(msgspec.Struct, frozen=True):
 
     def pause(self, now: float) -> Order | None:
         """Return why nothing at all is done for it: its own pause, or that of a scope it is in."""
+        if not self.orders and (self.snapshot is None or not self.snapshot.control.paused):
+            return None
         own = orders.own_pause(self.snapshot.control) if self.snapshot is not None else ()
         return in_force("pause", (*own, *self.orders), now)
 
@@ -162,8 +164,8 @@ def _consider(subject: Subject, view: View, others: _Others, now: float) -> list
 def remembered(subject: Subject, settings: SupervisorSettings, now: float) -> Snapshot | None:
     """Return the snapshot with what has become known of failures since its status was written; None if unreadable."""
     stored = subject.snapshot
-    if stored is None:
-        return None
+    if stored is None or has_nothing_new(stored.status, subject.lease, stored.control):
+        return stored
     status = remember(stored.status, subject.lease, stored.control, settings, now)
     status = orders.heed_restart(status, stored.control, subject.lease, _is_down(subject, stored))
     failures = failures_of(status, subject.lease)
@@ -198,6 +200,8 @@ def _follow(
 ) -> list[Step | Skip]:
     """Return what a transition amounts to: a new status, an action, or an action that is held back."""
     status = next_status(snapshot, transition, now, view.settings)
+    if snapshot is subject.snapshot and status is snapshot.status and _is_quiet(snapshot, transition, view):
+        return []
     if _is_up(subject, snapshot):
         try:
             found = rules.find(view.rules, snapshot, view.verdicts)
@@ -217,6 +221,13 @@ def _follow(
         return _leave(subject, snapshot, status, transition.reason)
     changed = _written(subject, status, Step(subject, transition.reason))
     return [step for step in changed if isinstance(step, Step) and step.status is not None]
+
+
+def _is_quiet(snapshot: Snapshot, transition: Transition, view: View) -> bool:
+    """Tell that nobody has anything to say of a worker that stays as it is: so it is with most."""
+    if transition.action is not None or view.rules or snapshot.status.fault:
+        return False
+    return not snapshot.control.restart_at and not snapshot.leaves
 
 
 def _is_up(subject: Subject, snapshot: Snapshot) -> bool:

@@ -23,7 +23,7 @@ class Recorder:
 
     def __init__(self) -> None:
         """Begin without a memory."""
-        self._seen: dict[str, dict[str, Mark]] = {}
+        self._seen: dict[str, dict[str, int]] = {}  # the hash of a mark, which holds a kilobyte
 
     def frames(self, supervisor: str, view: View, plan: Plan, places: Collection[str]) -> dict[str, str]:
         """Return the frames to keep of a plan that was made for a view, as stored, by worker.
@@ -37,7 +37,7 @@ class Recorder:
         for subject in view.subjects:
             outcome = found.get(subject.id, NOTHING)
             snapshot = subject.snapshot
-            if snapshot is None or seen.get(subject.id) == (mark := mark_of(subject, snapshot, outcome)):
+            if snapshot is None or seen.get(subject.id) == (mark := _digest(mark_of(subject, snapshot, outcome))):
                 continue
             is_news = subject.id in seen or subject.id in acted
             if is_news and len(kept) >= MOST_A_TICK:
@@ -49,3 +49,11 @@ class Recorder:
         if len(seen) > len(places):
             self._seen[supervisor] = {item: mark for item, mark in seen.items() if item in places}
         return {item: text for item, text in kept.items() if len(text) <= MOST_TEXT}
+
+
+def _digest(mark: Mark) -> int:
+    """Return a number for a mark, also where a type observes what cannot be hashed, such as a dict."""
+    try:
+        return hash(mark)
+    except TypeError:
+        return hash(repr(mark))

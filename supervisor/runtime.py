@@ -18,6 +18,7 @@ from supervisor.rules import Rule
 from supervisor.settings import Settings
 from supervisor.store import Store
 from supervisor.traces import OFF, Traces
+from supervisor.wishes import Wishes
 from workers.registry import WorkerRegistry
 
 
@@ -38,6 +39,7 @@ class Runtime:
     checks: Mapping[str, OwnCheck] = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks)
     recorder: Recorder = field(default_factory=Recorder)
+    wishes: Wishes = field(default_factory=Wishes)
     traces: Traces = OFF
 
 

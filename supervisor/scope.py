@@ -22,7 +22,7 @@ from workers.model import STALE_AFTER
 
 SETTLING = 30.0  # seconds after a change for which each tick looks: what time alone does is mostly done by then
 ROUND = 60.0  # seconds in which the slices come round, as long as LARGEST is enough for that
-LARGEST = 500  # workers looked at in turn in a second, which take some milliseconds; above 30,000 a round takes longer
+LARGEST = 250  # workers looked at in turn in a second, which take some milliseconds; above 15,000 a round takes longer
 FEW = 200  # workers that are all looked at by each tick
 VALID_FOR = 30.0  # seconds for which a scope counts: marks live for 60
 

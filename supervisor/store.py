@@ -45,7 +45,7 @@ from workers.model import Control, Desired, DesiredState, Document, Identity, Ob
 if TYPE_CHECKING:
     from supervisor.fleet import Fleet  # a command that only looks need not know what a fleet file is
 
-_CHUNK = 200  # workers per MGET
+_CHUNK = 250  # workers per MGET
 _DENIED = "acl_access_denied_"  # begins the names of Redis' own counters
 _LOGGED = 128  # entries that Redis keeps of them, as it comes
 _HISTORY_PAGE = 500  # decisions per round trip, whosever they are
@@ -67,7 +67,7 @@ def decode(text: str, kind: type[D], key: str | Callable[..., str], *of: str) ->
     `key` is the key, or what makes it from `of`: of ten thousand documents it is wanted for those that cannot be read.
     """
     try:
-        found: D = _decoder(kind).decode(text)
+        found: D = decoder(kind).decode(text)
     except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
         where = key if isinstance(key, str) else key(*of)
         raise BadDocument(f"document at {where} cannot be read: {error}; value seen {text[:120]!r}") from None
@@ -75,7 +75,8 @@ def decode(text: str, kind: type[D], key: str | Callable[..., str], *of: str) ->
 
 
 @cache
-def _decoder(kind: type[Any]) -> Any:
+def decoder(kind: type[Any]) -> Any:
+    """Return what decodes documents of a kind, for those who read thousands; `decode` says what is wrong with one."""
     return msgspec.json.Decoder(kind, dec_hook=lambda to, value: to(value))
 
 
@@ -270,15 +271,20 @@ class Store:
     def read_worker(
         self, supervisor: str, items: Sequence[tuple[str, str]]
     ) -> Iterable[tuple[str, str, dict[str, str | None]]]:
-        """Yield (id, place, texts by kind) for each (id, place): seven documents each, one round trip per 200."""
-        keys = self.keys(supervisor)
+        """Yield (id, place, texts by kind) for each (id, place): seven documents each, one round trip per 250."""
+        for item, place, texts in self.read_kinds(supervisor, items, WORKER_KINDS):
+            yield item, place, dict(zip(WORKER_KINDS, texts, strict=True))
+
+    def read_kinds(
+        self, supervisor: str, items: Sequence[tuple[str, str]], kinds: Sequence[str]
+    ) -> Iterable[tuple[str, str, list[str | None]]]:
+        """Yield (id, place, texts in the order of `kinds`) for each (id, place), one round trip per 250."""
+        keys, number = self.keys(supervisor), len(kinds)
         for first in range(0, len(items), _CHUNK):
             chunk = items[first : first + _CHUNK]
-            names = [key for item, place in chunk for key in keys.of_worker(place, item, WORKER_KINDS)]
-            texts = self.client.mget(names)
-            for number, (item, place) in enumerate(chunk):
-                at = number * len(WORKER_KINDS)
-                yield item, place, dict(zip(WORKER_KINDS, texts[at : at + len(WORKER_KINDS)], strict=True))
+            texts = self.client.mget([key for item, place in chunk for key in keys.of_worker(place, item, kinds)])
+            for at, (item, place) in enumerate(chunk):
+                yield item, place, texts[at * number : (at + 1) * number]
 
     def nodes(
         self, supervisor: str, places: Iterable[str]

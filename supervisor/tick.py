@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from supervisor.model import HOLD_OFF, ChildSpec, Runbook, WorkerLabel
 from supervisor.plan import Plan, Step, Subject, is_as_desired
 from supervisor.runbooks import runbook_of
 from supervisor.runtime import Runtime
+from supervisor.sifting import MOST, sifted
 from supervisor.store import Index
 from supervisor.traces import OFF, Span
 from supervisor.view import Child, World, load_world, under, with_workers
@@ -228,7 +230,11 @@ def run(runtime: Runtime, publish: Publish, supervisor: str, stepped: bool = Fal
     index = _index(runtime, supervisor)
     if index is None:
         return None
-    report = _run_gated(runtime, publish, supervisor, index, stepped)
+    gc.disable()  # a tick makes a hundred thousand values, none of which refer to each other in a circle
+    try:
+        report = _run_gated(runtime, publish, supervisor, index, stepped)
+    finally:
+        gc.enable()
     runtime.mirror.keep(supervisor, index)
     return report
 
@@ -254,9 +260,11 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
     world = load_world(runtime, supervisor, index, now, workers=False)
     found = scoping.facts(world.breaker, world.view, world.nodes, world.drained, now)
     look = scoping.look(gate.scope, gate.marks, found, index.workers, index.places, now)
-    world = with_workers(runtime, supervisor, world, look.items)
+    world = with_workers(runtime, supervisor, world, sifted(runtime, supervisor, world, found, look.items))
     decided = decide(world)
     report = Tick(runtime, publish, supervisor, tick_id, started).run(world, decided)
+    if len(look.items) > MOST:
+        report = msgspec.structs.replace(report, looked_at=len(look.items))
     mismatches = [subject.id for subject in world.view.subjects if not is_as_desired(subject)]
     scope = scoping.next_scope(tick_id, found, look, world.view.subjects, decided.plan, mismatches, now)
     text = msgspec.json.encode(report).decode()

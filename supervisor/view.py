@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
@@ -25,9 +27,22 @@ from supervisor.rendezvous import Heartbeats, is_away
 from supervisor.rules import Declared
 from supervisor.runtime import Runtime
 from supervisor.scope import Items
-from supervisor.store import Index, Store, decode
+from supervisor.store import Index, Store, decode, decoder
+from supervisor.wishes import Wished
 from workers.duration import ago
-from workers.model import STALE_AFTER, Control, Desired, Identity, Metadata, Override, Snapshot, Status, Transition
+from workers.model import (
+    STALE_AFTER,
+    Control,
+    Desired,
+    Document,
+    Identity,
+    Metadata,
+    Observed,
+    Override,
+    Snapshot,
+    Status,
+    Transition,
+)
 from workers.registry import UnknownWorkerType
 
 
@@ -102,7 +117,7 @@ class Times:
 
     def of_status(self, status: Status) -> Status:
         """Return a status whose times are not ahead of now."""
-        if max(status.since, status.died_at, *status.failed_at) <= self.now:
+        if status.since <= self.now and status.died_at <= self.now and max(status.failed_at, default=0.0) <= self.now:
             return status
         failed = tuple(time for time in status.failed_at if time <= self.now + CLOCK_STEP)
         since, died = self.past(status.since), self.past(status.died_at)
@@ -238,66 +253,127 @@ def _verdict(spec: ChildSpec, seen: ChildObserved | None, node_away: bool, last:
     return Verdict("unknown", why) if why is not None else judge(spec, seen, node_away, last, times.now)
 
 
+_WISHED = ("identity", "desired", "override", "control")
+_SEEN = ("lease", "observed", "status")
+
+
 def _load_subjects(
     runtime: Runtime, supervisor: str, index: Index, items: Items, breaker: Breaker, times: Times
 ) -> list[Subject]:
-    return [
-        _ordered(
-            _subject(runtime, supervisor, item, place, texts, index.generations.get(item, 0), breaker, times), index
+    wished, unreadable = _wished(runtime, supervisor, index, items)
+    loader = _Loader(runtime.store.keys(supervisor), index, breaker, times)
+    found = []
+    for item, place, texts in runtime.store.read_kinds(supervisor, items, _SEEN):
+        if (known := wished.get(item)) is None:
+            found.append(loader.unreadable(item, place, texts[0], unreadable[item]))
+            continue
+        try:
+            found.append(loader.subject(item, place, known, texts))
+        except BadDocument as error:
+            found.append(loader.unreadable(item, place, texts[0], str(error)))
+    return found if not index.orders else [_ordered(subject, index) for subject in found]
+
+
+def _wished(
+    runtime: Runtime, supervisor: str, index: Index, items: Items
+) -> tuple[Mapping[str, Wished], Mapping[str, str]]:
+    """Return what is wished for workers, of which this process may know some, and why for others it cannot be read."""
+    known = runtime.wishes.at(supervisor, index.revision, len(index.places))
+    unreadable: dict[str, str] = {}
+    keys, missing = runtime.store.keys(supervisor), [one for one in items if one[0] not in known]
+    for item, place, texts in runtime.store.read_kinds(supervisor, missing, _WISHED):
+        try:
+            known[item] = _wishes_of(runtime, keys, item, place, dict(zip(_WISHED, texts, strict=True)))
+        except (BadDocument, SnapshotMissing, UnknownWorkerType) as error:
+            unreadable[item] = str(error)
+    return known, unreadable
+
+
+def _wishes_of(runtime: Runtime, keys: Keys, item: str, place: str, texts: Mapping[str, str | None]) -> Wished:
+    identity = decode(_required(texts, "identity", item), Identity, keys.identity, place, item)
+    kind = runtime.workers.get(identity.type)
+    desired, overridden = _desired(texts, keys, place, item)
+    text = texts["control"]
+    control = decode(text, Control, keys.control, place, item) if text else _NO_CONTROL
+    return Wished(identity, desired, overridden, control, kind)
+
+
+_lease = decoder(Lease).decode
+_status = decoder(Status).decode
+
+
+@dataclass(frozen=True)
+class _Loader:
+    """Makes subjects of what was read, ten thousand at a time: what they share is asked for once."""
+
+    keys: Keys
+    index: Index
+    breaker: Breaker
+    times: Times
+
+    def subject(self, item: str, place: str, wished: Wished, texts: Sequence[str | None]) -> Subject:
+        """Return a worker as the plan sees it. Raises `BadDocument`."""
+        kind, times = wished.kind, self.times
+        try:
+            lease, observed, status = _decoded(kind.observed_type, texts)
+        except (msgspec.ValidationError, msgspec.DecodeError, RecursionError):
+            lease, observed, status = self._explained(item, place, kind.observed_type, texts)
+        if status is None:
+            status = Status(state=kind.machine.initial, since=wished.identity.created_at, reason="new")
+        if lease is not None:
+            lease = times.of_lease(lease)
+        snapshot = Snapshot(
+            identity=wished.identity,
+            desired=wished.desired,
+            overridden=wished.overridden,
+            observed=observed,
+            status=times.of_status(status),
+            metadata=metadata(None if observed is None else observed.collected_at, times.now, self.breaker),
+            failures=0 if lease is None else lease.failures,
+            control=times.of_control(wished.control),
         )
-        for item, place, texts in runtime.store.read_worker(supervisor, items)
-    ]
+        generation = self.index.generations.get(item, 0)
+        return Subject(item, place, generation, lease, snapshot, kind.derive, kind.machine.phases)
+
+    def _explained(
+        self, item: str, place: str, observed: type[Observed], texts: Sequence[str | None]
+    ) -> tuple[Lease | None, Observed | None, Status | None]:
+        """Decode once more what cannot be: `decode` says which document it is, and why."""
+        kinds: tuple[tuple[type[Document], Callable[[str, str], str]], ...] = (
+            (Lease, self.keys.lease),
+            (observed, self.keys.observed),
+            (Status, self.keys.status),
+        )
+        found: list[Any] = [
+            None if text is None else decode(text, kind, key, place, item)
+            for text, (kind, key) in zip(texts, kinds, strict=True)
+        ]
+        return found[0], found[1], found[2]
+
+    def unreadable(self, item: str, place: str, lease: str | None, why: str) -> Subject:
+        """Return a worker of which something cannot be read; its lease counts, if that can."""
+        held: Lease | None = None
+        with suppress(BadDocument):
+            held = decode(lease, Lease, self.keys.lease, place, item) if lease else None
+        generation = self.index.generations.get(item, 0)
+        return Subject(item, place, generation, held and self.times.of_lease(held), None, _no_derive, {}, why)
+
+
+def _decoded(
+    observed: type[Observed], texts: Sequence[str | None]
+) -> tuple[Lease | None, Observed | None, Status | None]:
+    lease, seen, status = texts
+    return (
+        None if lease is None else _lease(lease),
+        None if seen is None else decoder(observed).decode(seen),
+        None if status is None else _status(status),
+    )
 
 
 def _ordered(subject: Subject, index: Index) -> Subject:
     """Return the subject with the standing orders that concern it."""
-    if not index.orders:
-        return subject
     group = subject.snapshot.desired.group if subject.snapshot is not None else ""
     return msgspec.structs.replace(subject, orders=concerning(index.orders, subject.place, group))
-
-
-def _subject(
-    runtime: Runtime,
-    supervisor: str,
-    item: str,
-    place: str,
-    texts: Mapping[str, str | None],
-    generation: int,
-    breaker: Breaker,
-    times: Times,
-) -> Subject:
-    keys = runtime.store.keys(supervisor)
-    lease: Lease | None = None
-    try:
-        text = texts["lease"]
-        lease = times.of_lease(decode(text, Lease, keys.lease, place, item)) if text else None
-        identity = decode(_required(texts, "identity", item), Identity, keys.identity, place, item)
-        kind = runtime.workers.get(identity.type)
-        desired, overridden = _desired(texts, keys, place, item)
-        text = texts["control"]
-        control = decode(text, Control, keys.control, place, item) if text else _NO_CONTROL
-        text = texts["observed"]
-        observed = decode(text, kind.observed_type, keys.observed, place, item) if text else None
-        text = texts["status"]
-        status = (
-            decode(text, Status, keys.status, place, item)
-            if text
-            else Status(state=kind.machine.initial, since=identity.created_at, reason="new")
-        )
-    except (BadDocument, SnapshotMissing, UnknownWorkerType) as error:
-        return Subject(item, place, generation, lease, None, _no_derive, {}, str(error))
-    snapshot = Snapshot(
-        identity=identity,
-        desired=desired,
-        overridden=overridden,
-        observed=observed,
-        status=times.of_status(status),
-        metadata=metadata(observed.collected_at if observed else None, times.now, breaker),
-        failures=lease.failures if lease else 0,
-        control=times.of_control(control),
-    )
-    return Subject(item, place, generation, lease, snapshot, kind.derive, kind.machine.phases)
 
 
 def metadata(collected_at: float | None, now: float, breaker: Breaker) -> Metadata:

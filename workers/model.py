@@ -37,6 +37,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[1] = 1
 
 
+def _schema() -> Literal[1]:
+    """Return what statuses and observations always say of themselves; what else is as by default they leave out."""
+    return 1
+
+
 class Identity(Document, frozen=True, kw_only=True):
     """Who a worker is; written once. `node` None means floating."""
 
@@ -125,12 +130,13 @@ class Exit(msgspec.Struct, frozen=True):
         return f"{f'pid {self.pid}' if self.pid else 'it'} {how}{why} after {self.ended_at - self.started_at:.1f}s"
 
 
-class Observed(Document, frozen=True, kw_only=True):
+class Observed(Document, frozen=True, kw_only=True, omit_defaults=True):
     """What a collector saw; types extend it. `collected_at` is when the look began.
 
     `error` set means that the look itself failed ("probe timed out"): a fresh observation that knows nothing.
     """
 
+    schema: Literal[1] = msgspec.field(default_factory=_schema)
     collected_at: float
     error: str | None = None
     pid: int | None = None
@@ -141,7 +147,7 @@ class Observed(Document, frozen=True, kw_only=True):
     log: str = ""
 
 
-class Status(Document, frozen=True, kw_only=True):
+class Status(Document, frozen=True, kw_only=True, omit_defaults=True):
     """What the tick keeps about a worker: FSM state, since when, why, and how often it had to be brought back.
 
     `early_exits` counts incarnations in a row that did not live for `min_uptime`; `counted_exit` is the id of
@@ -156,6 +162,7 @@ class Status(Document, frozen=True, kw_only=True):
     `restarted_at` is the restart that was asked for and heeded last.
     """
 
+    schema: Literal[1] = msgspec.field(default_factory=_schema)
     state: str
     since: float
     reason: str = ""

@@ -20,6 +20,7 @@ from supervisor.keys import CHILD_PREFIX
 from supervisor.logs import redact
 from supervisor.streams import Event, Streams
 from supervisor.view import World
+from workers.model import Observed, Status
 
 EVENTS = 10  # the newest, at the end of a description
 _LAST = 5  # actions and transitions
@@ -28,6 +29,8 @@ Document = dict[str, Any]
 
 
 def _plain(document: object) -> Any:
+    if isinstance(document, Status | Observed):
+        document = msgspec.structs.asdict(document)  # with what is as by default, which is not stored
     return None if document is None else msgspec.to_builtins(document, enc_hook=float)  # a duration is seconds
 
 

@@ -32,6 +32,17 @@ NAME = "plant-1"
 NODES = tuple(f"edge-{number}" for number in range(1, 11))
 SLOTS = 10_000  # of each node: more than is ever queued, so that no limit holds an action back
 QUIET_FOR = 600.0  # seconds since a quiet worker's start
+_FLOWS: dict[str, dict[str, Any]] = {  # what is observed of a type beside its process
+    "dfc_read": {
+        "ready": True,
+        "input_connected": True,
+        "output_connected": True,
+        "messages_in": 1_234_567,
+        "messages_out": 1_234_560,
+        "messages_in_per_second": 123.4,
+        "messages_out_per_second": 123.4,
+    }
+}
 _CHUNK = 1_000
 
 
@@ -74,7 +85,8 @@ class Yard:
             texts = {}
             for number, item, place in chunk:
                 up = {"pid": number, "start_ticks": 700_000 + number, "started_at": now - QUIET_FOR, "config_id": "c1"}
-                texts[keys.observed(place, item)] = encode(kind(collected_at=now, **{**up, **changes}))
+                told = {**up, **_FLOWS.get(self.kind, {}), **changes}
+                texts[keys.observed(place, item)] = encode(kind(collected_at=now, **told))
             self.store.client.mset(texts)
 
     def _chunks(self) -> Iterator[list[tuple[int, str, str]]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -183,3 +185,18 @@ def test_a_stop_that_an_executor_gives_back_is_taken_first_again(redis_server: R
     with app.connection_for_read() as connection, connection.channel() as channel:
         channel.basic_get("actions.edge-1").requeue()
         assert taken(channel, "actions.edge-1") == ["id-3", "id-1", "id-2"]
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        ["bench_dispatch", "--workers", "600", "--naive", "5", "--rounds", "1"],
+        ["bench_tick", "--workers", "300", "--large", "300", "--rounds", "1"],
+    ],
+)
+def test_the_benchmarks_of_ticks_run(used: list[str], real_client: Any) -> None:
+    words = [sys.executable, "-m", f"tests.benchmarks.{used[0]}", *used[1:]]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("machine ")
+    assert done.stdout.count("bar ") == {"bench_dispatch": 2, "bench_tick": 5}[used[0]]

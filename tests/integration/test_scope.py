@@ -9,6 +9,7 @@ import pytest
 
 from actions.model import Outcome
 from supervisor import scope as scoping
+from supervisor import sifting
 from supervisor import tick as ticking
 from supervisor.decide import Decided, decide
 from supervisor.keys import CHILD_PREFIX
@@ -18,7 +19,7 @@ from supervisor.orders import Order
 from supervisor.readings import news
 from supervisor.view import World, load_world
 from tests.factories import make_child
-from tests.integration.plant import NAME, Plant, grant_of, worker
+from tests.integration.plant import NAME, NODE, Plant, grant_of, worker
 from workers.model import Exit, Observed
 
 NODES = ("edge-1", "edge-2")
@@ -244,3 +245,43 @@ def test_a_worker_that_is_applied_while_a_tick_asks_to_start_is_looked_at_by_it(
     monkeypatch.setattr(bare_plant.store, "begin_tick", apply_first)
     report, _ = bare_plant.must_tick()
     assert (report.workers, report.looked_at) == (2, 2)
+
+
+def test_what_is_wished_for_is_read_once_for_each_change_of_it(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant.heartbeat()
+    read: list[tuple[str, int]] = []
+    read_kinds = plant.store.read_kinds
+
+    def counting(supervisor: str, items: Any, kinds: Any) -> Any:
+        read.append((kinds[0], len(items)))
+        return read_kinds(supervisor, items, kinds)
+
+    monkeypatch.setattr(plant.store, "read_kinds", counting)
+    found = []
+    for change in (False, False, True):
+        if change:
+            plant.store.set_override(NAME, NODE, "flow-1", "stopped", "me")
+        read.clear()
+        plant.must_tick()
+        found.append(sum(number for kind, number in read if kind == "identity"))
+    assert found == [1, 0, 1]
+
+
+def test_a_look_at_a_large_fleet_lets_go_who_is_settled_and_decides_the_same(
+    bare_plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sifting, "MOST", 4)
+    monkeypatch.setattr(ticking, "MOST", 4)
+    monkeypatch.setattr(sifting, "PART", 3)
+    plant, flows = bare_plant, [f"flow-{number}" for number in range(9)]
+    plant.apply_fleet(*(worker(flow, depends_on=["flow-8"] if flow == "flow-2" else []) for flow in flows))
+
+    found = []
+    for down in ((), (), ("flow-2", "flow-8"), ("flow-2", "flow-8")):
+        plant.clock.advance(40.0)
+        plant.heartbeat()
+        plant.observe({flow: plant.down() if flow in down else plant.up(started_at=1.0) for flow in flows})
+        plant.client.delete(plant.keys.scope)
+        report, messages = plant.must_tick()
+        found.append((report.looked_at, report.transitions, report.skips, [message.worker_id for message in messages]))
+    assert found[1:] == [(9, 9, {}, []), (9, 2, {}, []), (9, 0, {"dependency": 1}, ["flow-8"])]

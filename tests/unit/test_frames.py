@@ -110,6 +110,24 @@ def test_a_worker_for_which_nothing_changes_is_not_kept() -> None:
     assert (first, later) == ({}, {})
 
 
+class Tagged(Observed, frozen=True, kw_only=True):
+    """What a type of another package may see: a value that cannot be hashed."""
+
+    tags: dict[str, str] = {}
+
+
+def test_a_type_may_observe_what_cannot_be_hashed() -> None:
+    def tagged(collected_at: float, **tags: str) -> View:
+        seen = Tagged(collected_at=collected_at, pid=42, start_ticks=7, started_at=NOW - 100, config_id="c1", tags=tags)
+        return make_view(make_subject(make_snapshot(state="running", observed=seen)))
+
+    recorder = Recorder()
+    assert [
+        list(recorded(recorder, view))
+        for view in (tagged(NOW - 2, line="1"), tagged(NOW - 1, line="1"), tagged(NOW - 1, line="2"))
+    ] == [[], [], ["flow-1"]]
+
+
 def test_a_worker_that_is_seen_first_is_kept_if_something_is_done_about_it() -> None:
     assert recorded(Recorder(), make_view(wanting(), make_subject(make_snapshot(worker_id="b", age=15.0)))).keys() == {
         "flow-1"

@@ -7,8 +7,9 @@ import pytest
 
 from actions.start import Start
 from supervisor.model import Stage
+from supervisor.store import decode, encode
 from tests.factories import NOW, make_child, make_lease, make_snapshot
-from workers.model import Desired, Exit, Metadata, Signal, Status, Transition
+from workers.model import Desired, Exit, Metadata, Observed, Signal, Status, Transition
 
 
 def test_a_transition_is_a_state_or_an_action() -> None:
@@ -90,3 +91,11 @@ def test_a_lease_is_in_progress_from_claim_to_end(stage: Stage, held: bool) -> N
 
 def test_a_child_is_stored_beside_workers_under_an_id_of_its_own() -> None:
     assert make_child(name="broker").id == "child/broker"
+
+
+def test_what_is_as_by_default_is_not_stored_of_workers_and_older_documents_that_have_it_are_the_same() -> None:
+    seen, status = Observed(collected_at=5.0, pid=7), Status(state="running", since=4.0)
+    assert encode(seen) == '{"schema":1,"collected_at":5.0,"pid":7}'
+    assert encode(status) == '{"schema":1,"state":"running","since":4.0}'
+    older = msgspec.json.encode({name: getattr(seen, name) for name in seen.__struct_fields__}).decode()
+    assert decode(older, Observed, "key") == decode(encode(seen), Observed, "key") == seen
