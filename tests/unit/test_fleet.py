@@ -267,7 +267,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "a flow without its address": (
         TOP + WORKER.replace("process", "dfc_read") + CONFIG,
-        "[[workers]] number 1 (id 'a'), key config: key 'http' is missing; expected it to be set",
+        "[[workers]] number 1 (id 'a'), key config: expected command and http, for a process, "
+        "or stream and benthos, for a stream",
     ),
     "a runbook without its url": (
         TOP + CHILD + CHECK + 'runbook = { steps = ["x"] }\n',
@@ -336,7 +337,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "an unknown type of worker": (
         TOP + WORKER.replace("process", "robot") + CONFIG,
         "[[workers]] number 1 (id 'a'), key type: value 'robot': unknown worker type; "
-        "expected one of benthos, command, dfc_read, process",
+        "expected one of benthos, command, dfc_read, dfc_write, process",
     ),
     "a duration without a unit": (
         TOP + 'tick_interval = "5"\n',
@@ -892,14 +893,16 @@ def test_a_consistency_rule_is_read(tmp_path: Path) -> None:
         (
             '"dfc_read"',
             '"flow"',
-            "key worker_type: value 'flow': unknown worker type; expected one of benthos, command, dfc_read, process",
+            "key worker_type: value 'flow': unknown worker type; "
+            "expected one of benthos, command, dfc_read, dfc_write, process",
         ),
         (
             "output_connected = false",
             "output = false",
-            "key observed.output: value False: a dfc_read has no such observation; expected one of config_id, errors, "
-            "http_error, input_connected, messages_in, messages_in_per_second, messages_out, messages_out_per_second, "
-            "output_connected, pid, ready, start_ticks, started_at",
+            "key observed.output: value False: a dfc_read has no such observation; expected one of away, benthos, "
+            "config_id, errors, http_error, input_connected, messages_in, messages_in_per_second, messages_out, "
+            "messages_out_per_second, "
+            "output_connected, pid, ready, running, start_ticks, started_at",
         ),
         (
             "output_connected = false",
@@ -917,7 +920,9 @@ def test_a_rule_that_could_find_nothing_is_refused(old: str, new: str, message: 
 
 def test_a_rule_without_anything_observed_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, TOP + CHILD + CHECK + RULE.replace("output_connected = false", ""))
-    with pytest.raises(FleetError, match=r"key observed: value \{\}: expected one of config_id, errors, "):
+    with pytest.raises(
+        FleetError, match=r"key observed: value \{\}: expected one of away, benthos, config_id, errors, "
+    ):
         read_fleet(path, TYPES)
 
 

@@ -21,6 +21,7 @@ def test_the_built_in_types_and_what_they_consist_of() -> None:
         "benthos": (BenthosConfig, BenthosObserved),
         "command": (CommandConfig, CommandObserved),
         "dfc_read": (DfcReadConfig, FlowObserved),
+        "dfc_write": (DfcReadConfig, FlowObserved),
         "process": (ProcessConfig, Observed),
     }
 
@@ -31,6 +32,7 @@ def test_only_what_has_no_process_on_a_node_may_float() -> None:
         "benthos": False,
         "command": True,
         "dfc_read": False,
+        "dfc_write": False,
         "process": False,
     }
 
