@@ -226,6 +226,7 @@ def test_where_no_benthos_listens_nothing_runs_and_nothing_can_be_started(plant:
     plant.stream(at=at).stop(2)
     seen = asyncio.run(observe(plant.target(DROP, "c1", at), None, 1000.0))
     assert (seen.running, seen.error) == (False, None)
+    assert seen.away is not None
     assert seen.away.startswith(f"nothing listens at {at}")
 
 

@@ -1082,3 +1082,15 @@ def test_labels_are_part_of_what_is_desired_and_restart_nothing(tmp_path: Path) 
         made.append(fleet.workers[0].desired)
     assert [desired.labels for desired in made] == [{}, {"line": "1", "acme.com-site": "north"}]
     assert made[0].config_id == made[1].config_id
+
+
+def test_a_stream_is_read_from_its_own_file_as_text(tmp_path: Path) -> None:
+    flow = '[[workers]]\nid = "a"\ntype = "dfc_write"\nnode = "edge-1"\n'
+    config = 'config = { stream_file = "a.yaml", benthos = "127.0.0.1:4195" }\n'
+    path = written(tmp_path, TOP + flow + config)
+    with pytest.raises(FleetError, match=r"a\.yaml, a stream_file, cannot be read: .*No such file"):
+        read_fleet(path, TYPES)
+    (tmp_path / "a.yaml").write_text("input: {}\n")
+    (worker,) = read_fleet(path, TYPES).workers
+    assert worker.desired.config["stream"] == "input: {}\n"
+    assert "stream_file" not in worker.desired.config

@@ -92,7 +92,7 @@ async def _observe_stream(stream: StreamComponent, previous: Observed | None, co
     import httpx  # not at the top: fsmctl knows of this type, too, and never looks at a flow
 
     before = previous if isinstance(previous, FlowObserved) and previous.benthos == stream.benthos else None
-    base = FlowObserved(collected_at=collected_at, benthos=stream.benthos)
+    base = FlowObserved(collected_at=collected_at, benthos=stream.benthos, running=False)
     try:
         async with asyncio.timeout(_TIMEOUT):
             seen, values = await _ask_stream(stream)

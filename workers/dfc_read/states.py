@@ -20,12 +20,12 @@ class FlowObserved(Observed, frozen=True, kw_only=True):
     Counters are since its start; `*_per_second` since the previous look, None without one at the same incarnation.
     `http_error` is set when the process runs and its HTTP interface did not answer as expected.
     Of a stream, `benthos` is where it was looked for, and it has no pid: `running` tells whether it runs; `away` says
-    why no Benthos is there.
+    why no Benthos is there. A process has none of them.
     """
 
-    benthos: str = ""
-    running: bool = False
-    away: str = ""
+    benthos: str | None = None
+    running: bool | None = None
+    away: str | None = None
     http_error: str | None = None
     ready: bool = False
     input_connected: bool = False
