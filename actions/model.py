@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -82,6 +82,14 @@ class Component(Protocol):
     @property
     def config_id(self) -> str:
         """Identify the configuration that a start would use now."""
+
+
+@runtime_checkable
+class Replaceable(Protocol):
+    """A component that can change its configuration itself, better than by a stop and a start."""
+
+    def replace(self, token: int) -> Incarnation:
+        """Make what runs use the present configuration; return what runs then. Raises `Fenced` or `ActionError`."""
 
 
 class ActionContext(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from actions.model import Action, ActionContext, Urgency
+from actions.model import Action, ActionContext, Replaceable, Urgency
 
 
 class Reconfigure(Action, frozen=True):
@@ -14,12 +14,18 @@ class Reconfigure(Action, frozen=True):
     urgency: ClassVar[Urgency] = Urgency.LAST
 
     def execute(self, context: ActionContext) -> str:
-        """Stop what runs with another configuration, then start; already right is left alone."""
+        """Stop what runs with another configuration, then start; already right is left alone.
+
+        A component that can replace its configuration itself does so.
+        """
         component = context.component
         before = component.current()
         if before is not None and before.config_id == component.config_id:
             return f"{before.name} already runs configuration {before.config_id}"
-        if before is not None:
-            component.stop(context.token)
-        after = component.start(context.token)
+        if isinstance(component, Replaceable):
+            after = component.replace(context.token)
+        else:
+            if before is not None:
+                component.stop(context.token)
+            after = component.start(context.token)
         return f"{after.name} runs configuration {after.config_id}"

@@ -507,7 +507,16 @@ class _Reader:
             if config.secrets:
                 paths["secrets"] = {name: self._path(file) for name, file in config.secrets.items()}
             paths |= {key: self._path(file) for key in config.FILES if (file := getattr(config, key))}
+        if (file := getattr(config, "stream_file", None)) is not None and file is not msgspec.UNSET:
+            paths |= {"stream": self._text(self._path(file)), "stream_file": msgspec.UNSET}
         return msgspec.structs.replace(config, **paths)
+
+    def _text(self, path: str) -> str:
+        """Return what is in a file that the fleet file names. Raises `FleetError`."""
+        try:
+            return Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise FleetError(f"{self.path}: {path}, a stream_file, cannot be read: {error}") from None
 
     def _worker(self, number: int, worker: WorkerTable) -> WorkerEntry:
         label = f"id {worker.id!r}"

@@ -233,7 +233,9 @@ def _is_quiet(snapshot: Snapshot, transition: Transition, view: View) -> bool:
 def _is_up(subject: Subject, snapshot: Snapshot) -> bool:
     """Tell whether the worker is to be up and is, or is on its way there."""
     phase = subject.phases.get(snapshot.status.state)
-    on_its_way = phase is Phase.STARTING and snapshot.observed is not None and snapshot.observed.pid is not None
+    seen = snapshot.observed  # what has no process of its own has no pid either
+    runs = seen is not None and (seen.pid is not None or seen.started_at is not None)
+    on_its_way = phase is Phase.STARTING and runs
     return (on_its_way or phase in (Phase.RUNNING, Phase.DEGRADED)) and not snapshot.wants_stop
 
 

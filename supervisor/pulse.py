@@ -99,8 +99,9 @@ class PulseScheduler(Scheduler):  # type: ignore[misc]  # celery ships no types
         is_scheduled = now >= self._due
         if is_scheduled or now >= self._bell.due(now):
             entry = self.schedule[PULSE]
-            self._due = now + entry.schedule.seconds  # a woken pulse is as good as the one that would come
-            self._pulse(entry)
+            is_sent = self._pulse(entry)
+            if is_scheduled or is_sent:  # a woken pulse is as good as the one that would come
+                self._due = now + entry.schedule.seconds
             self._bell.pulsed(self._clock.monotonic(), is_scheduled)
         self._listen()
         return 0.0
@@ -116,8 +117,8 @@ class PulseScheduler(Scheduler):  # type: ignore[misc]  # celery ships no types
         elif self._ear.wait(left):
             self._bell.ring()
 
-    def _pulse(self, entry: Any) -> None:
-        """Publish, or say once why not."""
+    def _pulse(self, entry: Any) -> bool:
+        """Publish, or say once why not; tell whether it was published."""
         try:
             queue = entry.options.get("queue") or self.app.conf.task_default_queue
             waiting = self.producer.channel.queue_declare(queue=queue).message_count  # makes nothing, on Redis
@@ -127,6 +128,8 @@ class PulseScheduler(Scheduler):  # type: ignore[misc]  # celery ships no types
         except (SchedulingError, *PUBLISH_ERRORS) as error:
             self._trouble.is_now("the broker does not take them", error=str(error))
             self._reconnect()
+            return False
+        return bool(waiting < MOST_WAITING)
 
     def _ensure_connected(self) -> Any:
         """Connect, or fail: the next pulse is the next try."""

@@ -71,17 +71,18 @@ def built_in() -> WorkerRegistry:
             component=workers.process.observe.component,
         )
     )
-    registry.register(
-        WorkerType(
-            name="dfc_read",
-            config_type=DfcReadConfig,
-            observed_type=workers.dfc_read.states.FlowObserved,
-            machine=workers.dfc_read.states.MACHINE,
-            derive=workers.dfc_read.states.derive,
-            observe=workers.dfc_read.observe.observe,
-            component=workers.process.observe.component,
+    for name in ("dfc_read", "dfc_write"):  # one machine: towards the broker, and away from it
+        registry.register(
+            WorkerType(
+                name=name,
+                config_type=DfcReadConfig,
+                observed_type=workers.dfc_read.states.FlowObserved,
+                machine=workers.dfc_read.states.MACHINE,
+                derive=workers.dfc_read.states.derive,
+                observe=workers.dfc_read.observe.observe,
+                component=workers.dfc_read.observe.component,
+            )
         )
-    )
     registry.register(
         WorkerType(
             name="benthos",

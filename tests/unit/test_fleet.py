@@ -314,7 +314,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "a flow without its address": (
         TOP + WORKER.replace("process", "dfc_read") + CONFIG,
-        "[[workers]] number 1 (id 'a'), key config: key 'http' is missing; expected it to be set",
+        "[[workers]] number 1 (id 'a'), key config: expected command and http, for a process, "
+        "or stream and benthos, for a stream",
     ),
     "a runbook without its url": (
         TOP + CHILD + CHECK + 'runbook = { steps = ["x"] }\n',
@@ -384,7 +385,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         TOP + WORKER.replace("process", "robot") + CONFIG,
         "[[workers]] number 1 (id 'a'), key type: value 'robot': unknown worker type; "
         "expected one of "
-        "benthos, command, dfc_read, http_service, mqtt, opcua, process, tcp_service",
+        "benthos, command, dfc_read, dfc_write, http_service, mqtt, opcua, process, tcp_service",
     ),
     "a duration without a unit": (
         TOP + 'tick_interval = "5"\n',
@@ -951,14 +952,15 @@ def test_a_consistency_rule_may_be_of_a_child_that_has_failed(tmp_path: Path) ->
             '"dfc_read"',
             '"flow"',
             "key worker_type: value 'flow': unknown worker type; expected one of "
-            "benthos, command, dfc_read, http_service, mqtt, opcua, process, tcp_service",
+            "benthos, command, dfc_read, dfc_write, http_service, mqtt, opcua, process, tcp_service",
         ),
         (
             "output_connected = false",
             "output = false",
-            "key observed.output: value False: a dfc_read has no such observation; expected one of config_id, errors, "
-            "http_error, input_connected, messages_in, messages_in_per_second, messages_out, messages_out_per_second, "
-            "output_connected, pid, ready, start_ticks, started_at",
+            "key observed.output: value False: a dfc_read has no such observation; expected one of away, benthos, "
+            "config_id, errors, http_error, input_connected, messages_in, messages_in_per_second, messages_out, "
+            "messages_out_per_second, "
+            "output_connected, pid, ready, running, start_ticks, started_at",
         ),
         (
             "output_connected = false",
@@ -976,7 +978,9 @@ def test_a_rule_that_could_find_nothing_is_refused(old: str, new: str, message: 
 
 def test_a_rule_without_anything_observed_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, TOP + CHILD + CHECK + RULE.replace("output_connected = false", ""))
-    with pytest.raises(FleetError, match=r"key observed: value \{\}: expected one of config_id, errors, "):
+    with pytest.raises(
+        FleetError, match=r"key observed: value \{\}: expected one of away, benthos, config_id, errors, "
+    ):
         read_fleet(path, TYPES)
 
 
@@ -1204,3 +1208,15 @@ def test_labels_are_part_of_what_is_desired_and_restart_nothing(tmp_path: Path) 
         made.append(fleet.workers[0].desired)
     assert [desired.labels for desired in made] == [{}, {"line": "1", "acme.com-site": "north"}]
     assert made[0].config_id == made[1].config_id
+
+
+def test_a_stream_is_read_from_its_own_file_as_text(tmp_path: Path) -> None:
+    flow = '[[workers]]\nid = "a"\ntype = "dfc_write"\nnode = "edge-1"\n'
+    config = 'config = { stream_file = "a.yaml", benthos = "127.0.0.1:4195" }\n'
+    path = written(tmp_path, TOP + flow + config)
+    with pytest.raises(FleetError, match=r"a\.yaml, a stream_file, cannot be read: .*No such file"):
+        read_fleet(path, TYPES)
+    (tmp_path / "a.yaml").write_text("input: {}\n")
+    (worker,) = read_fleet(path, TYPES).workers
+    assert worker.desired.config["stream"] == "input: {}\n"
+    assert "stream_file" not in worker.desired.config

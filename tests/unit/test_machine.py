@@ -10,7 +10,7 @@ from actions.model import Action
 from actions.start import Start
 from tests.diagrams import PAGE, page
 from workers.benthos.states import Flow
-from workers.dfc_read.states import CONNECTED, UNCONNECTED
+from workers.dfc_read.states import AWAY, CONNECTED, UNCONNECTED
 from workers.endpoint.states import Answer
 from workers.machine import IllegalTransition, Machine
 from workers.model import Phase, Signal, Transition
@@ -18,13 +18,16 @@ from workers.process.states import Condition
 from workers.registry import built_in
 
 TYPES = built_in()
+FLOW = {str(condition) for condition in Condition if condition is not Condition.UP} | {CONNECTED, UNCONNECTED, AWAY}
+FLOW_PHASES = {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.DEGRADED, Phase.STOPPING, Phase.FAILED}
 MACHINES = {name: TYPES.get(name).machine for name in TYPES.names()}
 CONDITIONS = {
     "benthos": {str(condition) for condition in Condition if condition is not Condition.UP}
     | {str(flow) for flow in Flow},
     "command": {str(condition) for condition in Condition},
     "process": {str(condition) for condition in Condition},
-    "dfc_read": {str(condition) for condition in Condition if condition is not Condition.UP} | {CONNECTED, UNCONNECTED},
+    "dfc_read": FLOW,
+    "dfc_write": FLOW,
 }
 ENDPOINTS = ("http_service", "mqtt", "opcua", "tcp_service")
 CONDITIONS |= dict.fromkeys(
@@ -34,7 +37,8 @@ PHASES = {
     "benthos": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.DEGRADED, Phase.STOPPING, Phase.FAILED},
     "command": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED},
     "process": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.FAILED},
-    "dfc_read": {Phase.STOPPED, Phase.STARTING, Phase.RUNNING, Phase.DEGRADED, Phase.STOPPING, Phase.FAILED},
+    "dfc_read": FLOW_PHASES,
+    "dfc_write": FLOW_PHASES,
 }
 PHASES |= dict.fromkeys(ENDPOINTS, PHASES["dfc_read"])
 TINY = Machine(

@@ -323,7 +323,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         'type = "dfc_read"',
         'type = "robot"',
         ENTRY + "[[workers]] entry (id 'press-read'), key type: value 'robot': unknown worker type; expected one of "
-        "benthos, command, dfc_read, http_service, mqtt, opcua, process, tcp_service",
+        "benthos, command, dfc_read, dfc_write, http_service, mqtt, opcua, process, tcp_service",
     ),
     "a value of the wrong form": (
         "port = 4195",
@@ -383,7 +383,7 @@ def test_a_complaint_about_the_files_own_entry_stays_as_it_is(tmp_path: Path) ->
     own = '[[workers]]\nid = "press-read"\ntype = "process"\nnode = "edge-3"\nconfig = { command = ["x"] }\n'
     assert refused(tmp_path, WHOLE + own.replace('"process"', '"robot"').replace("press-read", "w")) == (
         "[[workers]] number 1 (id 'w'), key type: value 'robot': unknown worker type; expected one of benthos, "
-        "command, dfc_read, http_service, mqtt, opcua, process, tcp_service"
+        "command, dfc_read, dfc_write, http_service, mqtt, opcua, process, tcp_service"
     )
     assert refused(tmp_path, WHOLE + own) == (
         ENTRY + "[[workers]] entry (id 'press-read'), key id: value 'press-read': expected a name of its own; number "

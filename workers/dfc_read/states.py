@@ -1,10 +1,14 @@
-"""The data-flow machine: the process table with what the flow itself says laid over it. Pure."""
+"""The data-flow machine: the process table with what the flow itself says laid over it. Pure.
+
+The same for a flow that is a stream of a Benthos: that runs when its Benthos says so.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
 from actions.reconfigure import Reconfigure
+from workers.command import states as command
 from workers.machine import Entry, Machine
 from workers.model import Observed, Phase, Snapshot, Transition
 from workers.process import states as process
@@ -15,8 +19,13 @@ class FlowObserved(Observed, frozen=True, kw_only=True):
 
     Counters are since its start; `*_per_second` since the previous look, None without one at the same incarnation.
     `http_error` is set when the process runs and its HTTP interface did not answer as expected.
+    Of a stream, `benthos` is where it was looked for, and it has no pid: `running` tells whether it runs; `away` says
+    why no Benthos is there. A process has none of them.
     """
 
+    benthos: str | None = None
+    running: bool | None = None
+    away: str | None = None
     http_error: str | None = None
     ready: bool = False
     input_connected: bool = False
@@ -30,6 +39,7 @@ class FlowObserved(Observed, frozen=True, kw_only=True):
 
 CONNECTED = "connected"  # wanted, there, both ends connected
 UNCONNECTED = "unconnected"  # wanted, there, an end is not connected or it does not answer
+AWAY = "away"  # wanted, a stream, and its Benthos is not there: nothing can be done until that is back
 
 _C = process.Condition
 
@@ -50,6 +60,7 @@ def _table() -> dict[tuple[str, str], Entry]:
     ):
         table[state, CONNECTED] = when_connected
         table[state, UNCONNECTED] = when_unconnected
+        table[state, AWAY] = "starting"
     return table
 
 
@@ -64,11 +75,15 @@ def derive(snapshot: Snapshot, now: float) -> Transition:
     """Return what a data flow needs next, from one fresh snapshot."""
     observed = process.require_observed(snapshot)
     condition, reason = classify(snapshot, observed)
-    return MACHINE.step(snapshot.status.state, condition, reason, process.signal_of(snapshot, observed, now))
+    is_stream = isinstance(observed, FlowObserved) and bool(observed.benthos)
+    signal_of = command.signal_of if is_stream else process.signal_of
+    return MACHINE.step(snapshot.status.state, condition, reason, signal_of(snapshot, observed, now))
 
 
 def classify(snapshot: Snapshot, observed: Observed) -> tuple[str, str]:
     """Return the condition of a snapshot and the reason in words."""
+    if isinstance(observed, FlowObserved) and observed.benthos:
+        return _classify_stream(snapshot, observed)
     condition, reason = process.classify(snapshot, observed)
     if condition != _C.UP:
         return condition, reason
@@ -80,9 +95,32 @@ def classify(snapshot: Snapshot, observed: Observed) -> tuple[str, str]:
             UNCONNECTED,
             f"pid {flow.pid} runs, input {_up(flow.input_connected)}, output {_up(flow.output_connected)}",
         )
+    return CONNECTED, _passing(flow)
+
+
+def _classify_stream(snapshot: Snapshot, flow: FlowObserved) -> tuple[str, str]:
+    """Return the condition of a flow that is a stream, and the reason in words."""
+    if flow.away and not snapshot.wants_stop:
+        return AWAY, f"its Benthos is away: {flow.away}"
+    ended = flow.last_exit
+    why = f"Benthos at {flow.benthos} has no such stream"
+    if ended is not None:
+        why += f"; the last ran for {ended.ended_at - ended.started_at:.1f}s"
+    runs = f"its stream in Benthos at {flow.benthos}" if flow.running else None
+    condition, reason = process.condition_of(snapshot, runs, flow.config_id, why)
+    if condition != _C.UP:
+        return condition, reason
+    if not (flow.input_connected and flow.output_connected):
+        ends = f"input {_up(flow.input_connected)}, output {_up(flow.output_connected)}"
+        return UNCONNECTED, f"its stream runs, {ends}, {flow.messages_in} in, {flow.messages_out} out"
+    return CONNECTED, _passing(flow)
+
+
+def _passing(flow: FlowObserved) -> str:
+    """Say what passes through a flow that is connected."""
     if flow.messages_in_per_second is None or flow.messages_out_per_second is None:
-        return CONNECTED, f"connected, {flow.messages_in} in, {flow.messages_out} out"
-    return CONNECTED, f"connected, in {flow.messages_in_per_second:.1f}/s, out {flow.messages_out_per_second:.1f}/s"
+        return f"connected, {flow.messages_in} in, {flow.messages_out} out"
+    return f"connected, in {flow.messages_in_per_second:.1f}/s, out {flow.messages_out_per_second:.1f}/s"
 
 
 def _up(connected: bool) -> str:
