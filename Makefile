@@ -17,7 +17,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 STACK := $(COMPOSE) -f compose/compose.yaml
 NODES := edge-1 edge-2+ edge-3+
 
-.PHONY: help run compose-up compose-secrets compose-down compose-fsmctl test test-all test-faults soak mutation lint format diagrams commands \
+.PHONY: help run compose-up compose-secrets compose-down compose-fsmctl test test-all test-faults soak bench mutation lint format diagrams commands \
 	dashboard check-lock lock clean
 
 help: ## List the targets
@@ -42,6 +42,12 @@ $(VENV)/.run: requirements.lock pyproject.toml
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 	@echo "adding the development tools from requirements-dev.lock"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The peers of the benchmarks have an environment of their own: theirs are newer versions of what we pin.
+$(VENV)-peers/.done: tests/benchmarks/peers.txt
+	@$(PYTHON) -m venv $(VENV)-peers
+	@$(VENV)-peers/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
 run: $(VENV)/.run ## Run the demo fleet here, in the foreground; Ctrl-C stops everything
@@ -79,6 +85,9 @@ test-faults: $(VENV)/.dev ## Fault tests at full counts, hours long; figures in 
 
 soak: $(VENV)/.dev ## Random faults for MINUTES (20), by a seed (FAULTS_SEED)
 	SOAK_MINUTES=$(or $(MINUTES),20) $(BIN)/pytest tests/faults/test_soak.py --timeout 0
+
+bench: $(VENV)/.dev $(VENV)-peers/.done ## All benchmarks with their bars, beside peers; WRITE=1 writes docs/performance.md
+	$(BIN)/python -m tests.benchmarks --python $(VENV)-peers/bin/python $(if $(WRITE),--write)
 
 mutation: $(VENV)/.dev ## See that a fault test fails without the fence, and without the gate after an action's end
 	$(BIN)/python -m tests.faults.mutate
