@@ -95,7 +95,8 @@ def quick(write: bool) -> int:
             json.dumps({key_of(row): round(row.judged, 4) for row in found if row.is_ratio}, indent=2) + "\n"
         )
         return 0
-    said = fallen(found, json.loads(RECORDED.read_text()))
+    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    said = fallen(found, recorded)
     say(*said, "ok" if not said else f"{len(said)} of the ratios have fallen, or are not recorded")
     return 1 if said else 0
 
