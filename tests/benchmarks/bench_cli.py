@@ -21,7 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from supervisor.store import Store
-from tests.benchmarks.bench_scrape import fill, machine
+from tests.benchmarks.bench_scrape import fill
+from tests.benchmarks.measuring import machine
 from tests.conftest import OwnRedis
 
 FSMCTL = (sys.executable, "-c", "from supervisor.cli import main; main()")

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 from supervisor.fleet import Fleet, WorkerEntry
 from supervisor.metrics import counted_as
 from supervisor.model import CollectorDocument, Lease, NodeDocument, Stage, SupervisorSettings, WorkerLabel
 from supervisor.store import Store, encode
+from tests.benchmarks.measuring import machine
 from tests.conftest import OwnRedis, free_port
 from tests.waiting import wait_until
 from workers.dfc_read.states import FlowObserved
@@ -121,14 +121,6 @@ def _answers(client: httpx.Client) -> bool:
         return client.get("/healthz").status_code == 200
     except httpx.TransportError:
         return False
-
-
-def machine() -> str:
-    """Return the processor, its cores, and how busy they are with other things."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-    load = psutil.getloadavg()[0]
-    return f"{model}, {psutil.cpu_count()} cores, load {load:.1f} before"
 
 
 def main() -> None:

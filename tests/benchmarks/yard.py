@@ -23,7 +23,8 @@ from supervisor.model import CollectorDocument, Lease, NodeDocument, Stage, Supe
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Store, encode
-from tests.benchmarks.bench_scrape import CONFIGS, machine
+from tests.benchmarks.bench_scrape import CONFIGS
+from tests.benchmarks.measuring import machine
 from tests.conftest import OwnRedis
 from workers.model import Desired, Status
 from workers.registry import built_in
