@@ -117,6 +117,11 @@ class Live:
         document = self.explain(worker_id)
         return document if document["skip"] is not None and document["skip"]["reason"] == reason.value else None
 
+    def begun(self, worker_id: str) -> bool:
+        """Tell whether an executor is at a worker's action."""
+        lease = self.explain(worker_id)["lease"]
+        return lease is not None and lease["stage"] == "running"
+
     def ticked(self, supervisor: str, reason: SkipReason) -> bool:
         """Tell whether a real tick has given that reason, too."""
         tick = self.pieces.store.last_tick(supervisor)
@@ -173,7 +178,9 @@ def paused(live: Live) -> Iterator[str]:
 
 @contextmanager
 def action_in_progress(live: Live) -> Iterator[str]:
+    """Its executor has begun it: until then an executor is what it waits for."""
     with live.running("idle"):
+        wait_until(lambda: live.begun("idle"), "its start to begin", 60)
         yield "idle"
 
 
