@@ -10,16 +10,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
 from actions.model import Action, Urgency
 from actions.noop import Noop
 from actions.registry import params_of
+from supervisor.ahead import one_ahead
 from supervisor.circuit import Breaker
 from supervisor.errors import SupervisorError
-from supervisor.keys import CHECK_PREFIX, HISTORY_CAP, INCIDENTS_CAP, POOL, SUPERVISOR, queue_of
+from supervisor.keys import CHECK_PREFIX, HISTORY_CAP, INCIDENTS_CAP, POOL, SUPERVISOR, Keys, queue_of
 from supervisor.model import QUEUED_TTL, TICK_LEASE, Incident
 from supervisor.store import Store, encode
 from supervisor.traces import trace_id_of
@@ -185,13 +186,20 @@ def apply(
     `traceparent` names the span of what claims, if it is traced: what is claimed is told under its trace. `send` is
     called after each batch with the messages that it was granted, and whether it was the last.
     """
-    done = Applied([], {})
-    for first in range(0, max(1, len(items)), BATCH):
-        part, sent = items[first : first + BATCH], len(done.messages)
-        answer = _apply_batch(store, supervisor, tick_id, circuit, part, trace_id_of(traceparent))
-        if answer[0] != "applied":
+    done, keys, trace_id = Applied([], {}), store.keys(supervisor), trace_id_of(traceparent)
+    parts = [items[first : first + BATCH] for first in range(0, len(items), BATCH)] or [items]
+    later = Circuit((circuit.breaker or circuit).generation)
+    under = [(circuit if number == 0 else later, part) for number, part in enumerate(parts)]
+    answers = one_ahead(
+        under,
+        lambda one: _call(keys, tick_id, *one, trace_id),
+        lambda call: cast("list[str]", store.scripts.run("apply", *call)),
+        _was_applied,
+    )
+    for number, ((_, part), answer) in enumerate(answers, 1):
+        if not _was_applied(answer):
             return Applied(done.messages, {**done.refused, **{item.id: answer[0] for item in part}}, late=True)
-        now = float(answer[1])
+        sent, now = len(done.messages), float(answer[1])
         for item, token in zip(part, answer[2:], strict=True):
             if item.claim is None:
                 continue
@@ -199,15 +207,18 @@ def apply(
                 done.refused[item.id] = token
             else:
                 done.messages.append(_message(supervisor, item, item.claim, (token, now), traceparent))
-        send(done.messages[sent:], first + BATCH >= len(items))
-        circuit = Circuit(circuit.breaker.generation if circuit.breaker else circuit.generation)
+        send(done.messages[sent:], number == len(parts))
     return done
 
 
-def _apply_batch(
-    store: Store, supervisor: str, tick_id: str, circuit: Circuit, items: Sequence[Item], trace_id: str
-) -> list[str]:
-    keys = store.keys(supervisor)
+def _was_applied(answer: Sequence[str]) -> bool:
+    return answer[0] == "applied"
+
+
+def _call(
+    keys: Keys, tick_id: str, circuit: Circuit, items: Sequence[Item], trace_id: str
+) -> tuple[list[str], list[str | float | bytes]]:
+    """Return the keys and arguments of a call of apply.lua."""
     places = {place: number for number, place in enumerate(dict.fromkeys(item.place for item in items), 1)}
     names = [keys.tick, keys.circuit, keys.generations, keys.counters(SUPERVISOR), keys.events(SUPERVISOR)]
     names.append(keys.incidents)
@@ -228,8 +239,7 @@ def _apply_batch(
     if circuit.incident is not None:
         batch["incident"] = {"id": circuit.incident.id, "text": encode(circuit.incident), "kept": INCIDENTS_CAP}
     leases = ["" if item.claim is None else _lease(item.id, item.claim, trace_id) for item in items]
-    answer: list[str] = store.scripts.run("apply", names, [tick_id, TICK_LEASE, *leases, _encode(batch)])
-    return answer
+    return names, [tick_id, TICK_LEASE, *leases, _encode(batch)]
 
 
 _encode = msgspec.json.Encoder().encode

@@ -16,6 +16,7 @@ import msgspec
 import redis
 
 from supervisor import keys as key_names
+from supervisor.ahead import one_ahead
 from supervisor.circuit import Breaker
 from supervisor.connection import STORE_ERRORS
 from supervisor.errors import BadDocument, NewerStore, Refused
@@ -280,9 +281,12 @@ class Store:
     ) -> Iterable[tuple[str, str, list[str | None]]]:
         """Yield (id, place, texts in the order of `kinds`) for each (id, place), one round trip per 250."""
         keys, number = self.keys(supervisor), len(kinds)
-        for first in range(0, len(items), _CHUNK):
-            chunk = items[first : first + _CHUNK]
-            texts = self.client.mget([key for item, place in chunk for key in keys.of_worker(place, item, kinds)])
+        chunks = [items[first : first + _CHUNK] for first in range(0, len(items), _CHUNK)]
+
+        def names(chunk: Sequence[tuple[str, str]]) -> list[str]:
+            return [key for item, place in chunk for key in keys.of_worker(place, item, kinds)]
+
+        for chunk, texts in one_ahead(chunks, names, self.client.mget):
             for at, (item, place) in enumerate(chunk):
                 yield item, place, texts[at * number : (at + 1) * number]
 
