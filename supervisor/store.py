@@ -367,14 +367,16 @@ class Store:
         skips: Mapping[str, int],
         mismatches: Sequence[str] = (),
         scope: ScopeDocument | None = None,
+        places: Sequence[str] = (),
     ) -> bool:
         """End a tick with its report (JSON), count its skips, and keep since when workers are not as desired.
 
         Return False when another tick had taken over. `mismatches` are the ids of the workers that it found so; `scope`
-        is whom the next tick has to look at, all without it.
+        is whom the next tick has to look at, all without it; `places` those whose marks ring again if there are any.
         """
         keys = self.keys(supervisor)
         where = [keys.tick, keys.counters(SUPERVISOR), keys.mismatches, keys.scope]
+        where += [keys.wake(place) for place in places]
         arguments: list[str | int] = [tick_id, report, msgspec.json.encode(mismatches).decode()]
         arguments.append("" if scope is None else encode(scope))
         for reason, number in skips.items():

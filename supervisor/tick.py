@@ -23,7 +23,7 @@ from supervisor.circuit import Breaker
 from supervisor.decide import Decided, decide
 from supervisor.dispatch import Applied, Circuit, Claim, Item, Publish, Sending, apply
 from supervisor.failures import Notice as WorkerNotice
-from supervisor.keys import CHILD_PREFIX
+from supervisor.keys import CHILD_PREFIX, SUPERVISOR
 from supervisor.logs import logger
 from supervisor.looks import look_at_nodeless
 from supervisor.metrics import counted_as
@@ -268,7 +268,7 @@ def _run_gated(runtime: Runtime, publish: Publish, supervisor: str, index: Index
     mismatches = [subject.id for subject in world.view.subjects if not is_as_desired(subject)]
     scope = scoping.next_scope(tick_id, found, look, world.view.subjects, decided.plan, mismatches, now)
     text = msgspec.json.encode(report).decode()
-    store.finish_tick(supervisor, tick_id, text, report.skips, mismatches, scope)
+    store.finish_tick(supervisor, tick_id, text, report.skips, mismatches, scope, (SUPERVISOR, *index.places_used))
     store.know_nodes([name for name, (beat, _) in world.nodes.items() if beat is not None])
     return report
 

@@ -75,7 +75,7 @@ for i, item in ipairs(batch.items) do
   local lease, place = first_item + 2 * i - 1, 6 + 5 * (item.place - 1)
   local keys = {KEYS[lease], KEYS[lease + 1], KEYS[place + 1], KEYS[place + 2], KEYS[place + 3], KEYS[place + 4]}
   if item.status then redis.call('SET', keys[2], item.status) end
-  if item.moved then mark(keys[6], item.id) end -- a state or an action: the action that follows a state need not wait
+  if item.moved then mark(keys[6], item.id, true) end -- a state or an action: the action that follows a state need not wait
   for _, fields in ipairs(item.events or {}) do event(keys[4], fields) end
   for _, field in ipairs(item.counters or {}) do count(keys[3], field) end
   if item.frame and full then

@@ -1,5 +1,6 @@
 -- End a tick: free the tick lease and keep the report, if the lease is still this tick's.
--- KEYS  1 tick (string)  2 counters (hash)  3 mismatches (hash)  4 scope (string)
+-- It rings for what was marked meanwhile: a pulse for that has met this tick, if there was one.
+-- KEYS  1 tick (string)  2 counters (hash)  3 mismatches (hash)  4 scope (string), then the marks of every place (sets)
 -- ARGV  1 now ('' = Redis')  2 tick id  3 report as text (JSON, stored as it is)  4 ids, as JSON, of the workers that the
 --       tick found not to be as desired  5 ScopeDocument of the next tick, then per skip reason: name, number
 -- Returns 1, or 0 when another tick has taken over.
@@ -24,5 +25,11 @@ for _, id in ipairs(cjson.decode(ARGV[4])) do
 end
 for _, id in ipairs(redis.call('HKEYS', KEYS[3])) do
   if not found[id] then redis.call('HDEL', KEYS[3], id) end
+end
+for i = 5, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 1 then
+    ring(KEYS[i])
+    break -- one pulse answers all
+  end
 end
 return 1

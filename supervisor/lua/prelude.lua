@@ -86,15 +86,19 @@ end
 
 -- mark(wake, id): something about a worker or child has changed that the next tick has to look at; '*': about anything.
 -- An older version, or an older ACL file, knows the key as a string, which says the latter. The first mark since the gate
--- took them rings: beat hears it and sends a pulse. Nothing depends on it, so a refusal, as by an older ACL file, is none.
-local function mark(wake, id)
-  local rings = redis.call('EXISTS', wake) == 0
+-- took them rings: beat hears it and sends a pulse. A tick's own marks are quiet, as it still runs: its end rings.
+local function ring(wake)
+  redis.pcall('PUBLISH', wake, '') -- nothing depends on it, so a refusal, as by an older ACL file, is none
+end
+
+local function mark(wake, id, quietly)
+  local rings = not quietly and redis.call('EXISTS', wake) == 0
   if type(redis.pcall('SADD', wake, id)) == 'table' then
     redis.pcall('SET', wake, '1', 'EX', 60)
   else
     redis.pcall('EXPIRE', wake, 60)
   end
-  if rings then redis.pcall('PUBLISH', wake, '') end
+  if rings then ring(wake) end
 end
 
 local function ask(asks, wake, id)

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from supervisor.clock import SystemClock
+from supervisor.dispatch import Circuit, Item, apply
 from supervisor.keys import SUPERVISOR, rings
 from supervisor.pulse import Ear
 from supervisor.settings import Settings
@@ -18,6 +19,7 @@ from supervisor.store import Store
 from tests.conftest import OwnRedis, RedisServer
 from tests.integration.plant import NAME, NODE, fleet, worker
 from tests.waiting import wait_until
+from workers.model import Status
 
 
 @pytest.fixture
@@ -60,6 +62,44 @@ def test_the_first_mark_rings_and_others_do_not_until_it_was_taken(store: Store)
     store.set_override(NAME, NODE, "flow-1", "running", "test")
     assert wait_until(lambda: heard.get_message(timeout=1.0), "the next ring")["channel"] == wake
     heard.close()
+
+
+def test_the_end_of_a_tick_rings_for_what_was_marked_while_it_ran(store: Store) -> None:
+    """The ring of the mark itself has met a tick that runs, which no pulse can hurry."""
+    assert begin(store, "t1")
+    store.set_override(NAME, NODE, "flow-1", "stopped", "test")
+    heard = heard_by(store.client)
+    assert store.finish_tick(NAME, "t1", "{}", {}, places=(SUPERVISOR, NODE))
+    assert wait_until(lambda: heard.get_message(timeout=1.0), "a ring")["channel"] == store.keys(NAME).wake(SUPERVISOR)
+    heard.close()
+
+
+def test_a_tick_that_was_overtaken_or_has_nothing_marked_does_not_ring(store: Store) -> None:
+    heard = heard_by(store.client)
+    assert begin(store, "t1")
+    assert store.finish_tick(NAME, "t1", "{}", {}, places=(SUPERVISOR, NODE))
+    store.client.sadd(store.keys(NAME).wake(NODE), "flow-1")
+    assert not store.finish_tick(NAME, "other", "{}", {}, places=(SUPERVISOR, NODE))
+    assert heard.get_message(timeout=0.3) is None
+    heard.close()
+
+
+def test_a_tick_marks_what_it_moves_quietly_and_rings_at_its_end(store: Store) -> None:
+    assert begin(store, "t1")
+    heard = heard_by(store.client)
+    apply(store, NAME, "t1", Circuit(0), [Item("flow-1", NODE, Status(state="starting", since=1.0), moved=True)])
+    assert store.client.smembers(store.keys(NAME).wake(NODE)) == {"flow-1"}
+    assert heard.get_message(timeout=0.3) is None
+    assert store.finish_tick(NAME, "t1", "{}", {}, places=(SUPERVISOR, NODE))
+    assert wait_until(lambda: heard.get_message(timeout=1.0), "a ring")["channel"] == store.keys(NAME).wake(NODE)
+    heard.close()
+
+
+def begin(store: Store, tick_id: str) -> bool:
+    """Let a tick start."""
+    index = store.index(NAME)
+    assert index is not None
+    return store.begin_tick(NAME, index, tick_id).answer == "started"
 
 
 def test_who_may_mark_but_not_ring_marks_all_the_same(store: Store, redis_server: RedisServer) -> None:
