@@ -54,7 +54,7 @@ class Doubling:
 
 def worker_of(message: bytes) -> bytes:
     """Return the worker that a message in its queue is for: its lease travels in a header."""
-    found = re.search(rb'"worker_id": "([^"]+)"', message)
+    found = re.search(rb'"worker_id": ?"([^"]+)"', message)
     assert found is not None, message
     return found.group(1)
 

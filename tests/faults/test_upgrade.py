@@ -48,9 +48,8 @@ def newer(folder: Path) -> Path:
             shutil.copy(source, to)
     schema = "    schema: Literal[1] = 1\n"
     _edit(folder / "workers/model.py", schema, schema + '    later: str = msgspec.field(default_factory=lambda: "x")\n')
-    _edit(
-        folder / "supervisor/broker.py", '"fsm_lease": lease,', '"fsm_lease": {**lease, "later": 1}, "fsm_later": "x",'
-    )
+    lease = '"fsm_lease": {'
+    _edit(folder / "supervisor/broker.py", lease, f'"fsm_later": "x", {lease}"later": 1, ')
     return folder
 
 
