@@ -8,12 +8,9 @@ from kombu import Exchange, Queue
 
 from supervisor import address
 from supervisor.keys import celery_prefix
-from supervisor.model import HARD_KILL_AFTER
 from supervisor.settings import Settings
 
 _settings = Settings.from_env()
-_longest_action = 60.0  # seconds: restart_child, the longest of the built-in actions (SPEC 4.3)
-_hard_limit = _longest_action + HARD_KILL_AFTER
 
 broker_url = address.broker_url(_settings.redis_url, _settings.access.password)
 broker_use_ssl = (
@@ -28,7 +25,6 @@ task_ignore_result = True
 
 broker_transport_options = {
     "global_keyprefix": celery_prefix(_settings.namespace),  # installations can share a Redis
-    "visibility_timeout": 2 * _hard_limit + 30,  # redelivery is never our recovery: far beyond any action
     "socket_timeout": 5,  # the default waits for ever on a hung Redis
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
@@ -43,7 +39,7 @@ broker_connection_retry_on_startup = True
 broker_channel_error_retry = True  # a full Redis, or a demoted one, refuses single commands: wait, do not end
 broker_connection_max_retries = None  # for ever: Redis comes back, and the executor must not need a person then
 
-task_acks_late = True  # with prefetch 1: an executor holds only what it runs
+task_acks_late = True  # with prefetch 1: an executor takes only what it runs, and holds it in memory (decision 0011)
 task_reject_on_worker_lost = False  # True would run an action that kills its process again and again
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = False  # finish; the lease decides what the result is worth

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from supervisor.errors import UsageError
-from supervisor.keys import POOL, RESERVED_PLACES, celery_prefix, held_by, queue_of, rings
+from supervisor.keys import POOL, RESERVED_PLACES, celery_prefix, queue_of, rings
 
 SUPERVISOR, EXPORTER, FLOWER, READ, OPERATE, ADMIN = (
     "supervisor",
@@ -164,23 +164,19 @@ def _node(namespace: str, name: str, pool: Sequence[str]) -> User:
             str(Selector(["+rpush", "+ltrim", "+blpop"], keys(LISTS))),
             str(Selector(["+blpop"], [f"{namespace}:*:{name}:{WISHES}"])),
             str(Selector(["+xadd", "+expire", "+xlen"], [f"{namespace}:*:{name}:{OUTPUT}"])),
-            *_queues(namespace, name, places),
+            *_queues(namespace, places),
         ),
     )
 
 
-def _queues(namespace: str, name: str, places: Iterable[str]) -> list[str]:
-    """Return what a node's executor needs of Celery: its queues, and what it holds of them."""
+def _queues(namespace: str, places: Iterable[str]) -> list[str]:
+    """Return what a node's executor needs of Celery: its queues."""
     prefix = celery_prefix(namespace)
     queues = [queue_of(place) for place in places]
     bindings = [f"{prefix}_kombu.{kind}.{queue}" for queue in queues for kind in ("binding", "binding_permanent")]
-    held = held_by(name)
     return [
         str(Selector(["+brpop", "+llen", "+lpush", "+rpush", "+exists"], [prefix + queue for queue in queues])),
         str(Selector(["+sadd"], bindings)),  # nobody goes by them: messages are sent to a queue by its name
-        str(Selector(["+hset", "+hget", "+hdel", "+watch"], [prefix + held["unacked_key"]])),
-        str(Selector(["+zadd", "+zrem", "+zrange"], [prefix + held["unacked_index_key"]])),
-        str(Selector(["+set", "+get", "+del", "+evalsha"], [prefix + held["unacked_mutex_key"]])),
     ]
 
 
@@ -277,8 +273,9 @@ def _flower(namespace: str) -> User:
             *("+script|load", "+script|exists"),  # kombu's, for bindings that expire
             str(Selector(["+llen", "+exists"], [f"{prefix}*"])),
             str(Selector(_BINDING, [f"{prefix}_kombu.binding*"])),
+            # it asks executors over connections of kombu's pool, whose kind looks for what nobody has acknowledged
             str(Selector(["+set", "+get", "+del", "+evalsha"], [f"{prefix}unacked_mutex"])),
-            str(Selector(["+zrange"], [f"{prefix}unacked_index"], "%R~")),  # it looks for what nobody has acknowledged
+            str(Selector(["+zrange"], [f"{prefix}unacked_index"], "%R~")),
             str(Selector(["+brpop", "+del", "+pexpire"], [f"{prefix}*.reply.celery.pidbox", f"{prefix}celeryev.*"])),
         ),
     )

@@ -25,7 +25,7 @@ from supervisor.attendant import NodeAttendant, queue_node
 from supervisor.connection import connect
 from supervisor.errors import Refused, TimedOut, UsageError
 from supervisor.guard import make_guard
-from supervisor.keys import POOL, held_by, queue_of
+from supervisor.keys import POOL, queue_of
 from supervisor.leases import Grant
 from supervisor.logs import RawLog
 from supervisor.model import HARD_KILL_AFTER
@@ -137,15 +137,6 @@ def _is_floating(request: Any) -> bool:
 def _listen(**_: Any) -> None:
     """Let a new pool process be told to give up."""
     poolprocess.listen()
-
-
-@signals.worker_init.connect  # type: ignore[untyped-decorator]  # celery ships no types
-def _hold_apart(sender: Any, **_: Any) -> None:
-    """Keep the messages that a node's executor holds where no other node's user has to come."""
-    node = queue_node(sender.app.amqp.queues.consume_from)
-    if node is not None:
-        conf = sender.app.conf
-        conf.broker_transport_options = {**conf.broker_transport_options, **held_by(node)}
 
 
 class Attendant(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types

@@ -200,11 +200,3 @@ def nodes(namespace: str) -> str:
 def celery_prefix(namespace: str) -> str:
     """Return the prefix of all of Celery's own keys."""
     return f"{namespace}:celery:"
-
-
-def held_by(node: str) -> dict[str, str]:
-    """Return the options of a node's broker connection that keep what its executor holds apart from what others hold.
-
-    HASH, ZSET and STRING (a lock, TTL 5 min) under Celery's prefix; bounded by the executor's slots.
-    """
-    return {f"{key}_key": f"{key}.{node}" for key in ("unacked", "unacked_index", "unacked_mutex")}

@@ -266,6 +266,12 @@ EVENTS: Mapping[str, Event] = {
         *("warning", "Message refused", "action_id", "reason", "error"),
         optional=("keys", "count", "worker_id", "action_type"),
     ),
+    "message.not_put_back": _infrastructure(
+        "warning",
+        "Messages that were taken cannot be put back; what has not begun is asked for again",
+        "count",
+        "error",
+    ),
     # workers
     "worker.transition": _worker("info", "Worker changed state", "worker_id", "from_state", "to_state", "reason"),
     "worker.in_progress": _worker(

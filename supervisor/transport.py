@@ -1,7 +1,7 @@
 """kombu's transport over Redis, made so that no message can end or silence the executor that takes it.
 
 What cannot be unpacked becomes a message with an error, which Celery and the guard drop; kombu would raise out of the
-executor's loop. What cannot be acknowledged ends the connection; kombu would go on with a slot less.
+executor's loop. What is taken is held in memory alone: docs/decisions/0011-who-takes-a-message-holds-it.md.
 
 What has the header `FIRST` is put where it is taken first: docs/decisions/0009-stops-are-taken-first.md.
 """
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from secrets import token_hex
 from traceback import walk_tb
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from kombu.transport import virtual
@@ -23,6 +23,10 @@ from kombu.transport.redis import PublishBatch
 from kombu.utils.encoding import str_to_bytes
 from kombu.utils.json import loads
 
+from supervisor.connection import STORE_ERRORS
+from supervisor.logs import logger
+
+log = logger("supervisor.transport")
 FIRST = "fsm_first"  # the header of a message that overtakes what waits in its queue
 _DEEPEST = 50  # levels of lists and tables in a message; ours have 5, and kombu's JSON ends somewhere below 1000
 
@@ -39,18 +43,6 @@ class CarefulMessage(virtual.Message):
             failed = sys.exc_info()
             super().__init__(_nothing(), channel=channel, **named)  # type: ignore[no-untyped-call]  # kombu
             self.errors.append(failed)
-
-    def ack_log_error(self, _logger: Any, _errors: tuple[type[Exception], ...], multiple: bool = False) -> None:
-        """Acknowledge it, out of Celery's loop. Raises what Redis raises: it ends the loop, and Celery connects anew.
-
-        kombu only logs that, and still counts the message: an executor whose slots are all counted so waits for a slot,
-        not for Redis, sees no connection break and never takes a message again.
-        """
-        self.ack(multiple=multiple)  # type: ignore[no-untyped-call]  # kombu
-
-    def reject_log_error(self, _logger: Any, _errors: tuple[type[Exception], ...], requeue: bool = False) -> None:
-        """Reject it; in all else as `ack_log_error`."""
-        self.reject(requeue=requeue)  # type: ignore[no-untyped-call]  # kombu
 
 
 class _Batch(PublishBatch):
@@ -90,10 +82,32 @@ class _Batch(PublishBatch):
         super().discard()  # type: ignore[no-untyped-call]  # kombu
 
 
+class Held(virtual.QoS):
+    """The messages that an executor has taken and not ended, in its memory alone.
+
+    kombu writes each of them down, so that others may give it back when its executor is long gone: two round trips more
+    for each. Nothing here waits for that: a claim whose message is lost reaches its deadline long before.
+    """
+
+    def restore_unacked(self) -> list[tuple[BaseException, Any]]:
+        """Put back what is held, to be taken again in the same order; tell of what cannot be put back."""
+        self._flush()  # type: ignore[no-untyped-call]  # kombu
+        held = list(self._delivered.values())
+        self._delivered.clear()
+        try:
+            while held:
+                self.channel._restore(held[-1])
+                held.pop()
+        except STORE_ERRORS as error:
+            log.tell("message.not_put_back", count=len(held), error=str(error))
+        return []
+
+
 class _Careful:
     """Part of a channel."""
 
     Message = CarefulMessage
+    QoS = Held
     _caller: Any = None
 
     @contextmanager
@@ -107,6 +121,13 @@ class _Careful:
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """Return what gathers the messages of a `Producer.batch()`."""
         return _Batch(self, max_size)
+
+    def _restore(self, message: Any, leftmost: bool = False) -> None:
+        """Put back a message as it came."""
+        raw, channel = message._raw, cast("Any", self)
+        told = raw["properties"]["delivery_info"]
+        with self.conn_or_acquire() as client:
+            channel._do_restore_message(raw, told["exchange"], told["routing_key"], client, leftmost)
 
     def _do_restore_message(
         self, payload: Any, exchange: Any, routing_key: Any, pipe: Any, leftmost: bool = False

@@ -98,16 +98,11 @@ STEAL = {
     "take a tick": ("BRPOP", f"{C}supervisor", 1),
     "move a message to itself": ("LMOVE", f"{C}actions.{OTHER}", f"{C}actions.{HOSTILE}", "LEFT", "LEFT"),
     "read another queue": ("LRANGE", f"{C}actions.{OTHER}", 0, -1),
-    "read what another node holds": ("HGET", f"{C}unacked.{OTHER}", "x"),
-    "read what supervisors hold": ("HGETALL", f"{C}unacked"),
-    "drop what another node holds": ("HDEL", f"{C}unacked.{OTHER}", "x"),
-    "give back what another node holds": ("ZRANGE", f"{C}unacked_index.{OTHER}", 0, -1),
 }
 INJECT = {
     "put into another node's queue": ("LPUSH", f"{C}actions.{OTHER}", "{}"),
     "put into the pool's queue": ("LPUSH", f"{C}actions", "{}"),
     "put into the supervisors' queue": ("RPUSH", f"{C}supervisor", "{}"),
-    "put into what another node holds": ("HSET", f"{C}unacked.{OTHER}", "x", "{}"),
     "bind itself to the pulses": ("SADD", f"{C}_kombu.binding.supervisor", "x"),
     "make its own queue something else": ("SET", f"{C}actions.{HOSTILE}", "x"),
 }

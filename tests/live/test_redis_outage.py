@@ -160,7 +160,8 @@ def test_an_executor_whose_only_slot_was_busy_takes_work_again(redis: OwnRedis, 
         (slot,) = psutil.Process(pieces.processes["supervisor"].pid).children()
         slot.suspend()
         with redis.server.connect() as client:
-            wait_until(lambda: client.hlen(f"{celery_prefix('pieces')}unacked"), "the slot to be busy", 30)
+            waiting = f"{celery_prefix('pieces')}supervisor"
+            wait_until(lambda: client.llen(waiting) >= 2, "the slot to be busy, so that pulses wait", 30)
         redis.kill()
         slot.resume()
         wait_until(lambda: "Connection to broker lost" in pieces.said("supervisor"), "the executor to notice", 60)

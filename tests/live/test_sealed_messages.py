@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import copy
 import json
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
 Raw = dict[str, Any]
+_WORD = re.compile(r'"(?:[^"\\]|\\.)*"')  # of a command, as MONITOR writes it
 CELERY = "pieces:celery:"
 FLEET = """
 [supervisor]
@@ -90,20 +94,16 @@ def counted(pieces: Pieces, metric: str = "supervisor_messages_refused_total") -
 
 
 def caught(pieces: Pieces, client: redis.Redis) -> Raw:
-    """Let slow be started, and take the message of it as anybody with Redis' password can while it runs."""
-    pieces.want("slow", "running")
-    lease = wait_until(lambda: pieces.lease("slow"), "a lease")
-
-    def unacked() -> Raw | None:
-        for text in client.hvals(f"{CELERY}unacked.edge-1"):
-            raw: Raw = json.loads(text)[0]
-            if raw["headers"]["task"] == "supervisor.execute" and raw["headers"]["argsrepr"] == "(slow)":
-                return raw
-        return None
-
-    raw = wait_until(unacked, f"the message of the start of slow: {lease}", 30)
-    assert raw is not None
-    return raw
+    """Let slow be started, and read the message of it as anybody with Redis' password can: from what Redis is told."""
+    with client.monitor() as monitor:
+        pieces.want("slow", "running")
+        give_up = time.monotonic() + 30
+        while time.monotonic() < give_up:
+            for word in _WORD.findall(monitor.connection.read_response()):
+                if "supervisor.execute" in word and "(slow)" in word:
+                    raw: Raw = json.loads(ast.literal_eval(word))
+                    return raw
+    raise AssertionError("the start of slow was never sent")
 
 
 def edited(raw: Raw, *, headers: Raw | None = None, options: Raw | None = None, **kwargs: Any) -> Raw:
