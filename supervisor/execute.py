@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,11 +11,11 @@ from actions.model import ActionContext, ActionError, Cancelled, Fenced, Outcome
 from supervisor.backoff import delay
 from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import SupervisorError
-from supervisor.leases import HOLD_OFF, Grant
+from supervisor.leases import HOLD_OFF, Begin, Grant
 from supervisor.logs import Trouble, logger
 from supervisor.model import QUEUED_TTL
 from supervisor.runtime import Runtime
-from supervisor.targets import component_of
+from supervisor.targets import component_of, wished_at
 
 log = logger("supervisor.execute")
 T = TypeVar("T")
@@ -64,12 +64,12 @@ def run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool
 
 def _run(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool) -> _End:
     """Begin, run and end."""
-    refused = _begin(runtime, grant, pool)
-    if refused is not None:
-        log.tell("action.discarded", reason=refused, **_named(grant))
-        return _End(Outcome.DISCARDED, refused)
+    begin = _begin(runtime, grant, pool)
+    if begin.refused is not None:
+        log.tell("action.discarded", reason=begin.refused, **_named(grant))
+        return _End(Outcome.DISCARDED, begin.refused)
     started = runtime.clock.monotonic()
-    end = _execute(runtime, grant, params, pool)
+    end = _execute(runtime, grant, params, pool, begin.documents)
     written = _end(runtime, grant, pool, end)
     log.tell(
         "action.ended" if written else "action.ended_late",
@@ -92,27 +92,28 @@ def _named(grant: Grant) -> dict[str, str]:
     }
 
 
-def _begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
-    """Begin, waiting for a Redis that is away no longer than the claim can live; return why it is discarded."""
+def _begin(runtime: Runtime, grant: Grant, pool: Pool) -> Begin:
+    """Begin, waiting for a Redis that is away no longer than the claim can live."""
     try:
         with pool.cancellable():
             return _ask_to_begin(runtime, grant, pool)
     except (Cancelled, pool.soft_timeout) as error:  # whether Redis has begun it is not known
         why = "told to give up" if isinstance(error, Cancelled) else "its time was up"
         _end(runtime, grant, pool, _End(Outcome.CANCELLED, f"{why} before it began", by_executor="gone"))
-        return f"{why} before it began"
+        return Begin(f"{why} before it began")
     except STORE_ERRORS as error:
-        return f"the store does not answer: {error}"
+        return Begin(f"the store does not answer: {error}")
 
 
-def _ask_to_begin(runtime: Runtime, grant: Grant, pool: Pool) -> str | None:
-    """Ask until a hold-off is over; return why the action is discarded. Raises what Redis raises in the end."""
+def _ask_to_begin(runtime: Runtime, grant: Grant, pool: Pool) -> Begin:
+    """Ask until a hold-off is over, and for what the action works on. Raises what Redis raises in the end."""
     give_up = runtime.clock.monotonic() + QUEUED_TTL
+    documents = wished_at(runtime.store.keys(grant.supervisor), grant.place, grant.worker_id)
     waits = False
     while True:
-        refused = _persist(runtime, lambda: runtime.leases.begin(grant, pool.runner, pool.executor))
-        if refused != HOLD_OFF or runtime.clock.monotonic() >= give_up:
-            return refused
+        begin = _persist(runtime, lambda: runtime.leases.begin(grant, pool.runner, pool.executor, documents))
+        if begin.refused != HOLD_OFF or runtime.clock.monotonic() >= give_up:
+            return begin
         if not waits:
             waits = True
             log.tell("action.waits", reason=HOLD_OFF, **_named(grant))
@@ -152,12 +153,15 @@ def _persist(runtime: Runtime, call: Callable[[], T]) -> T:
             runtime.clock.sleep(min(_RETRY_CAP, _RETRY * delay(tries)))
 
 
-def _execute(runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool) -> _End:
-    """Run the effect and put its end into words."""
+def _execute(
+    runtime: Runtime, grant: Grant, params: Mapping[str, object], pool: Pool, documents: Sequence[str | None]
+) -> _End:
+    """Run the effect on what the documents say, and put its end into words."""
     try:
         with pool.cancellable():
             action = runtime.actions.build(grant.action, params)
-            component = component_of(runtime, grant.supervisor, grant.place, grant.worker_id, grant.action)
+            where = (grant.supervisor, grant.place, grant.worker_id)
+            component = component_of(runtime, *where, documents, grant.action)
             return _End(Outcome.SUCCESS, action.execute(ActionContext(component, int(grant.token))))
     except Cancelled:
         return _End(Outcome.CANCELLED, "told to give up")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,6 +26,13 @@ class Grant:
     action: str
     action_id: str
     token: str
+
+
+class Begin(NamedTuple):
+    """What a begin is told: why it is discarded, or None and the documents that it asked for (None: not there)."""
+
+    refused: str | None
+    documents: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,14 +59,14 @@ class Leases:
     def _keys(self, grant: Grant) -> Keys:
         return Keys(self.namespace, grant.supervisor)
 
-    def begin(self, grant: Grant, runner: str, executor: str) -> str | None:
-        """Begin to run: return None when granted, else why it is discarded. The same runner may ask again.
+    def begin(self, grant: Grant, runner: str, executor: str, documents: Sequence[str] = ()) -> Begin:
+        """Begin to run, and read the documents at these keys as they are then. The same runner may ask again.
 
         `HOLD_OFF` is no discard yet: what was claimed before a hold-off may begin when that is over.
         """
         keys = self._keys(grant)
         where = [keys.lease(grant.place, grant.worker_id), keys.counters(grant.place), keys.events(grant.place)]
-        where.append(keys.tick)
+        where += [keys.tick, *documents]
         arguments: list[str | float] = [
             grant.worker_id,
             grant.token,
@@ -67,8 +76,8 @@ class Leases:
             LEASE_TTL,
             grant.action,
         ]
-        answer, why = self.scripts.run("begin", where, arguments)
-        return None if answer == "begun" else str(why)
+        answer, why, *texts = self.scripts.run("begin", where, arguments)
+        return Begin(None, tuple(text or None for text in texts)) if answer == "begun" else Begin(str(why))
 
     def renew(self, executor: str, held: list[Held]) -> list[str]:
         """Prolong what `executor` holds; return for each "renewed", "queued", "recreated", "ended" or "lost".

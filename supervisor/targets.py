@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from actions.create_topics import CreateTopics
 from actions.model import ActionError, Component, Incarnation
 from supervisor.errors import BadDocument
-from supervisor.keys import CHECK_PREFIX, CHILD_PREFIX, POOL
+from supervisor.keys import CHECK_PREFIX, CHILD_PREFIX, POOL, Keys
 from supervisor.model import BY_HAND, ChildSpec
 from supervisor.redpanda import brokers_of
 from supervisor.runtime import Runtime
@@ -69,26 +70,33 @@ class _Topics(_Nothing):
         self.create = topics.create
 
 
-def component_of(runtime: Runtime, supervisor: str, place: str, item: str, action: str = "") -> Component:
-    """Return what the action of that name works on.
+def wished_at(keys: Keys, place: str, item: str) -> list[str]:
+    """Return the keys of the documents that say what an action works on."""
+    if item.startswith(CHECK_PREFIX):
+        return []
+    return keys.of_worker(place, item, ("desired",) if item.startswith(CHILD_PREFIX) else ("identity", "desired"))
 
-    Raises `ActionError` when nothing is stored, or a child is not ours to start.
+
+def component_of(
+    runtime: Runtime, supervisor: str, place: str, item: str, documents: Sequence[str | None], action: str = ""
+) -> Component:
+    """Return what the action of that name works on, by the `documents` at `wished_at`.
+
+    Raises `ActionError` when nothing is stored, or a child is not ours to start, and `BadDocument`.
     """
-    keys = runtime.store.keys(supervisor)
     if item.startswith(CHECK_PREFIX):
         return _Nothing()
+    where = wished_at(runtime.store.keys(supervisor), place, item)
+    found = [text for text in documents if text is not None]
+    if len(found) < len(where):
+        raise ActionError(f"{'' if item.startswith(CHILD_PREFIX) else 'worker '}{item} is not in the fleet any more")
     if item.startswith(CHILD_PREFIX):
-        spec = runtime.store.read(ChildSpec, keys.desired(place, item))
-        if spec is None:
-            raise ActionError(f"{item} is not in the fleet any more")
+        spec = decode(found[0], ChildSpec, where[0])
         if action == CreateTopics.name:
             return _Topics(Topics(brokers_of(spec.check), spec.topics))
         return child_component(runtime.settings.data_dir, supervisor, spec)
-    where = (keys.identity(place, item), keys.desired(place, item))
-    identity, desired = runtime.store.client.mget(where)
-    if identity is None or desired is None:
-        raise ActionError(f"worker {item} is not in the fleet any more")
-    kind, target = target_of(runtime, decode(identity, Identity, where[0]), decode(desired, Desired, where[1]))
+    identity, desired = decode(found[0], Identity, where[0]), decode(found[1], Desired, where[1])
+    kind, target = target_of(runtime, identity, desired)
     return kind.component(target)
 
 

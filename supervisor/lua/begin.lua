@@ -1,8 +1,9 @@
 -- Begin to run a claimed action. Idempotent for its runner: a repeated call gets the first answer.
--- KEYS  1 lease  2 counters  3 events  4 tick
+-- KEYS  1 lease  2 counters  3 events  4 tick, then documents to return, as they are when it begins
 -- ARGV  1 now ('' = Redis')  2 worker id  3 token  4 action_id  5 runner (one execution attempt)  6 executor  7 lease_ttl in s
 --       8 action
--- Returns {'begun', now}; {'discarded', why}, which is counted and told; or {'discarded', 'hold_off'}, which is not: ask again.
+-- Returns {'begun', now, the documents, '' for one that is not there}; {'discarded', why}, which is counted and told; or
+-- {'discarded', 'hold_off'}, which is not: ask again.
 -- Redis may have lost that it was begun by somebody else, who has until the end of the hold-off to say so: by a renewal,
 -- which has to know who only waits.
 even_when_full(KEYS[1], KEYS[3])
@@ -14,11 +15,16 @@ local function discard(why)
     'token', ARGV[3], 'reason', why, 'executor', ARGV[6]})
   return {'discarded', why}
 end
+local function begun(at)
+  local answer = {'begun', tostring(at)}
+  for i = 5, #KEYS do answer[#answer + 1] = redis.call('GET', KEYS[i]) or '' end
+  return answer
+end
 if not lease then return discard('no_lease') end
 if lease.token ~= ARGV[3] or lease.action_id ~= ARGV[4] then return discard('other_token') end
 if lease.stage == 'free' then return discard('ended') end
 if lease.stage == 'running' then
-  if lease.runner == ARGV[5] then return {'begun', tostring(lease.begun_at)} end
+  if lease.runner == ARGV[5] then return begun(lease.begun_at) end
   return discard('running_elsewhere')
 end
 if lease.deadline < now then return discard('past_deadline') end
@@ -43,4 +49,4 @@ observe(KEYS[2], 'supervisor_action_queue_wait_seconds', '|' .. lease.action, wa
 event(KEYS[3], traced(lease, {'event', 'action.begun', 'worker_id', lease.worker_id, 'action', lease.action,
   'action_id', lease.action_id, 'token', lease.token, 'executor', ARGV[6],
   'queue_wait', string.format('%.3f', wait)}))
-return {'begun', tostring(now)}
+return begun(now)

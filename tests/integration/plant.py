@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from actions.model import Action
+from actions.model import Action, Component
 from actions.start import Start
 from supervisor import tick
 from supervisor.clock import FakeClock
@@ -31,6 +31,7 @@ from supervisor.model import (
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
 from supervisor.store import Store, decode, encode
+from supervisor.targets import component_of, wished_at
 from supervisor.tick import Report
 from workers.model import Desired, Observed, Status
 
@@ -68,6 +69,12 @@ def worker(worker_id: str, state: str = "running", *, kind: str = "process", nod
     config_id = str(wanted.pop("config_id", "c1"))
     desired = Desired(state=state, config=wanted, config_id=config_id, depends_on=depends_on)  # type: ignore[arg-type]
     return WorkerEntry(worker_id, kind, node, desired)
+
+
+def worked_on(runtime: Runtime, item: str, action: str = "") -> Component:
+    """Return what an action of a worker or child of plant-1 works on, by what is stored now."""
+    documents = runtime.store.client.mget(wished_at(runtime.store.keys(NAME), NODE, item))
+    return component_of(runtime, NAME, NODE, item, documents, action)
 
 
 def fleet(*workers: WorkerEntry, children: Sequence[ChildSpec] = (), **changes: Any) -> Fleet:
@@ -219,7 +226,7 @@ class Plant:
 
     def begin(self, grant: Grant, runner: str = "r1") -> str | None:
         """Begin an action; return why not."""
-        return self.runtime.leases.begin(grant, runner, "edge-1@h1")
+        return self.runtime.leases.begin(grant, runner, "edge-1@h1").refused
 
     def renew(self, *grants: Grant, begun_ago: float = 1.0) -> dict[str, str]:
         """Renew as the executor that runs these as r1."""

@@ -11,6 +11,7 @@ from actions.model import Outcome
 from supervisor.leases import HOLD_OFF, Grant
 from supervisor.model import Stage, TickDocument
 from supervisor.store import decode
+from supervisor.targets import wished_at
 from tests.factories import NOW
 from tests.integration.plant import NAME, NODE, Plant, held, put, queued
 
@@ -70,6 +71,16 @@ def test_the_same_runner_may_ask_again_and_gets_the_first_answer(plant: Plant) -
     plant.clock.advance(3)
     assert plant.store.scripts.run("begin", where, arguments) == first
     assert plant.dump() == before
+
+
+def test_who_begins_is_given_the_documents_that_it_asks_for_as_they_are_then(plant: Plant) -> None:
+    grant = plant.claim()
+    where = [*wished_at(plant.keys, NODE, "flow-1"), plant.keys.desired(NODE, "nobody")]
+    leases, texts = plant.runtime.leases, tuple(plant.store.client.mget(where))
+    assert None not in texts[:2]
+    assert leases.begin(grant, "r1", "edge-1@h1", where) == (None, texts)
+    assert leases.begin(grant, "r1", "edge-1@h1", where) == (None, texts), "to the same runner again"
+    assert leases.begin(grant, "r2", "edge-1@h1", where) == ("running_elsewhere", ())
 
 
 def test_another_runner_of_the_same_message_is_discarded_as_running_elsewhere(plant: Plant) -> None:

@@ -21,9 +21,9 @@ from supervisor.probes import CheckFailed
 from supervisor.readings import Rejected
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.store import Store, encode
-from supervisor.targets import component_of, folder_of
+from supervisor.targets import folder_of
 from tests.integration.observing import Observing, observed, wait_for_looks
-from tests.integration.plant import NAME, NODE, fleet, settings, worker
+from tests.integration.plant import NAME, NODE, fleet, settings, worked_on, worker
 from tests.integration.processes import Yard
 from tests.loglines import lines_of
 from tests.waiting import wait_until
@@ -56,7 +56,7 @@ def test_a_hung_target_delays_no_other_and_is_itself_observed_with_its_error(run
     hung_child = ChildSpec(name="stuck", type="redis", node=NODE, check=Check(kind="redis", address=hung, timeout=0.5))
     workers = [flow, worker("flow-up"), worker("flow-down")]
     runtime.store.apply_fleets([fleet(*workers, children=[broker, hung_child], observation_interval=0.1)])
-    pids = {item: component_of(runtime, NAME, NODE, item).start(1).pid for item in ("flow-hung", "flow-up")}
+    pids = {item: worked_on(runtime, item).start(1).pid for item in ("flow-hung", "flow-up")}
     with Observing(runtime):
         up, down = (wait_for_looks(runtime, item, 5) for item in ("flow-up", "flow-down"))
         # five looks at others are made before the hung one's first look has timed out
@@ -124,7 +124,7 @@ def test_a_change_wakes_the_tick_and_a_repetition_does_not(runtime: Runtime) -> 
         wait_until(lambda: runtime.store.client.delete(wake), "the first observation wakes the tick")
         wait_for_looks(runtime, "flow-up", 4)
         assert runtime.store.client.exists(wake) == 0
-        component_of(runtime, NAME, NODE, "flow-up").start(1)
+        worked_on(runtime, "flow-up").start(1)
         wait_until(lambda: runtime.store.client.exists(wake), "the started process wakes the tick")
 
 

@@ -96,7 +96,7 @@ def test_a_floating_workers_action_goes_to_the_queue_of_all_and_ends_in_the_pool
     _, (message,) = plant.must_tick()
     assert (message.place, message.queue, message.action) == (POOL, "actions", "start")
     grant = grant_of(message)
-    assert plant.runtime.leases.begin(grant, "r1", "edge-2@h2") is None
+    assert plant.runtime.leases.begin(grant, "r1", "edge-2@h2").refused is None
     assert plant.store.has_action_in_progress(NAME, "gw")
     assert plant.runtime.leases.end(grant, "r1", Outcome.SUCCESS, "started")
     assert plant.client.lrange(plant.keys.asks(POOL), 0, -1) == ["gw"]

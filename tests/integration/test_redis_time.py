@@ -31,7 +31,7 @@ def test_every_script_uses_the_time_of_redis(real_client: Any, tmp_path: Path) -
     answer, started, *_ = store.begin_tick(NAME, index, "t1")
     claim = Claim(Start(), "test", "", index.generations["flow-1"], "a1")
     (message,) = apply(store, NAME, "t1", Circuit(0), [Item("flow-1", NODE, claim=claim)]).messages
-    assert runtime.leases.begin(grant_of(message), "r1", "e") is None
+    assert runtime.leases.begin(grant_of(message), "r1", "e").refused is None
     assert runtime.leases.renew("edge-1@h1", [held(grant_of(message))]) == ["renewed"]
     assert runtime.leases.end(grant_of(message), "r1", Outcome.SUCCESS, "done")
     assert store.finish_tick(NAME, "t1", "{}", {})

@@ -15,9 +15,8 @@ from supervisor import execute
 from supervisor.dispatch import Message
 from supervisor.model import Check, ChildObserved, ChildSpec
 from supervisor.redpanda import brokers_of
-from supervisor.targets import component_of
 from tests.factories import make_child
-from tests.integration.plant import NAME, NODE, Plant, grant_of, worker
+from tests.integration.plant import NAME, Plant, grant_of, worked_on, worker
 from tests.kafka_peer import KafkaPeer, running
 from workers.drivers.kafka import Topics, ask
 
@@ -142,7 +141,7 @@ def test_a_topic_with_other_partitions_than_wished_is_never_changed(peer: KafkaP
 
 def test_brokers_that_do_not_answer_end_the_action_in_an_error(bare_plant: Plant) -> None:
     plant = applied(bare_plant, broker())
-    component = component_of(plant.runtime, NAME, NODE, CHILD, CreateTopics.name)
+    component = worked_on(plant.runtime, CHILD, CreateTopics.name)
     topics = Topics(brokers_of(Check(kind="redpanda", brokers=("127.0.0.1:1",), timeout=0.3)), TOPICS)
     with pytest.raises(ActionError, match=r"^127\.0\.0\.1:1: "):
         topics.missing()
