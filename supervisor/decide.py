@@ -50,7 +50,8 @@ def _overdue(world: World) -> tuple[tuple[str, str, Lease], ...]:
         return ()
     leases = [(subject.id, subject.place, subject.lease) for subject in world.view.subjects]
     leases += [(child.spec.id, child.place, child.lease) for child in world.children]
-    return tuple((item, place, lease) for item, place, lease in leases if lease and lease.is_over(world.now))
+    since = world.view.data_since
+    return tuple((item, place, lease) for item, place, lease in leases if lease and lease.is_over(world.now, since))
 
 
 def _break(world: World) -> Decision:

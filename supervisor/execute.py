@@ -11,7 +11,7 @@ from actions.model import ActionContext, ActionError, Cancelled, Fenced, Outcome
 from supervisor.backoff import delay
 from supervisor.connection import STORE_ERRORS, trouble_with
 from supervisor.errors import SupervisorError
-from supervisor.leases import HOLD_OFF, Begin, Grant
+from supervisor.leases import Begin, Grant
 from supervisor.logs import Trouble, logger
 from supervisor.model import QUEUED_TTL
 from supervisor.runtime import Runtime
@@ -94,30 +94,16 @@ def _named(grant: Grant) -> dict[str, str]:
 
 def _begin(runtime: Runtime, grant: Grant, pool: Pool) -> Begin:
     """Begin, waiting for a Redis that is away no longer than the claim can live."""
+    documents = wished_at(runtime.store.keys(grant.supervisor), grant.place, grant.worker_id)
     try:
         with pool.cancellable():
-            return _ask_to_begin(runtime, grant, pool)
+            return _persist(runtime, lambda: runtime.leases.begin(grant, pool.runner, pool.executor, documents))
     except (Cancelled, pool.soft_timeout) as error:  # whether Redis has begun it is not known
         why = "told to give up" if isinstance(error, Cancelled) else "its time was up"
         _end(runtime, grant, pool, _End(Outcome.CANCELLED, f"{why} before it began", by_executor="gone"))
         return Begin(f"{why} before it began")
     except STORE_ERRORS as error:
         return Begin(f"the store does not answer: {error}")
-
-
-def _ask_to_begin(runtime: Runtime, grant: Grant, pool: Pool) -> Begin:
-    """Ask until a hold-off is over, and for what the action works on. Raises what Redis raises in the end."""
-    give_up = runtime.clock.monotonic() + QUEUED_TTL
-    documents = wished_at(runtime.store.keys(grant.supervisor), grant.place, grant.worker_id)
-    waits = False
-    while True:
-        begin = _persist(runtime, lambda: runtime.leases.begin(grant, pool.runner, pool.executor, documents))
-        if begin.refused != HOLD_OFF or runtime.clock.monotonic() >= give_up:
-            return begin
-        if not waits:
-            waits = True
-            log.tell("action.waits", reason=HOLD_OFF, **_named(grant))
-        runtime.clock.sleep(_RETRY)
 
 
 def _end(runtime: Runtime, grant: Grant, pool: Pool, end: _End) -> bool:

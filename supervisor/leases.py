@@ -13,8 +13,6 @@ from supervisor.keys import SUPERVISOR, Keys
 from supervisor.model import LEASE_TTL, QUEUED_TTL, Lease
 from supervisor.scripts import Scripts
 
-HOLD_OFF = "hold_off"  # what begin answers while nothing may begin
-
 
 @dataclass(frozen=True)
 class Grant:
@@ -60,10 +58,7 @@ class Leases:
         return Keys(self.namespace, grant.supervisor)
 
     def begin(self, grant: Grant, runner: str, executor: str, documents: Sequence[str] = ()) -> Begin:
-        """Begin to run, and read the documents at these keys as they are then. The same runner may ask again.
-
-        `HOLD_OFF` is no discard yet: what was claimed before a hold-off may begin when that is over.
-        """
+        """Begin to run, and read the documents at these keys as they are then. The same runner may ask again."""
         keys = self._keys(grant)
         where = [keys.lease(grant.place, grant.worker_id), keys.counters(grant.place), keys.events(grant.place)]
         where += [keys.tick, *documents]

@@ -244,7 +244,6 @@ EVENTS: Mapping[str, Event] = {
     "hook.failed": _infrastructure("warning", "Escalation command failed", "command", "error"),
     # actions
     "action.enqueued": _worker("debug", "Action enqueued for execution", *_ACTION),
-    "action.waits": _worker("info", "Action waits for the end of a hold-off", *_ACTION, "reason"),
     "action.ended": _worker("info", "Action completed", *_ACTION, "duration", "success", "outcome", "detail"),
     "action.ended_late": _worker(
         "warning",

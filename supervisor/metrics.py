@@ -32,6 +32,7 @@ DISCARDS = (
     "ended",
     "running_elsewhere",
     "past_deadline",
+    "other_redis",
     "late_end",
 )  # of begin.lua, end.lua
 REJECTIONS = ("unreadable", "absurd", "future", "older")  # of readings.py and observe.lua

@@ -259,9 +259,8 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     their pool process; of those whose executor vanished only the first counts as a failure, as they say nothing of the
     worker. `deadline` of a free lease is when its action was over: its end, or for a lost one the deadline it missed,
     which is before `ended_at`, when that was found. `cancel` says why a running action has been asked to give up.
-    `waiting` holds the runners that may not begin it before the end of a hold-off. `fence` is a larger token that an
-    effect met where Redis had forgotten it: the next claim's is larger still. `trace_id` is of the claim,
-    if traced. `counted_as` labels the action's metrics instead of the worker's id.
+    `fence` is a larger token that an effect met where Redis had forgotten it: the next claim's is larger still.
+    `trace_id` is of the claim, if traced. `counted_as` labels the action's metrics instead of the worker's id.
     """
 
     worker_id: str
@@ -282,7 +281,6 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
     failures: int = 0
     kills: int = 0
     cancel: str = ""
-    waiting: dict[str, bool] = {}
     fence: str = ""
     trace_id: str = ""
     counted_as: str = ""
@@ -297,14 +295,18 @@ class Lease(Document, frozen=True, kw_only=True, omit_defaults=True):
         begun = self.begun_at if self.stage is Stage.RUNNING else None
         return begun is not None and now - begun >= STUCK_AFTER * self.timeout
 
-    @property
-    def longest_deadline(self) -> float:
-        """Return the seconds ahead that a deadline can be; one beyond was written before Redis' clock was set back."""
+    def longest_deadline(self, data_since: float) -> float:
+        """Return the seconds ahead that a deadline can be; one beyond was written before Redis' clock was set back.
+
+        0 for a claim from before `data_since` (epoch seconds), when Redis may have lost data: nobody begins it now.
+        """
+        if self.stage is Stage.QUEUED and self.claimed_at <= data_since:
+            return 0.0
         return (QUEUED_TTL if self.stage is Stage.QUEUED else LEASE_TTL) + CLOCK_STEP
 
-    def is_over(self, now: float) -> bool:
+    def is_over(self, now: float, data_since: float) -> bool:
         """Tell whether an action in progress is past its deadline at `now` (epoch seconds, Redis' clock)."""
-        return self.in_progress and not now <= self.deadline <= now + self.longest_deadline
+        return self.in_progress and not now <= self.deadline <= now + self.longest_deadline(data_since)
 
 
 class NodeDocument(Document, frozen=True, kw_only=True):

@@ -115,6 +115,8 @@ def _node_away(case: Case) -> list[Next]:
 
 def _action_in_progress(case: Case) -> list[Next]:
     lease = case.lease
+    if lease.is_over(case.world.now, case.world.view.data_since):
+        return [Next(f"the {lease.action} counts as lost, and is asked for again", case.world.view.hold_until or None)]
     if lease.stage is Stage.QUEUED:
         where = "any node" if case.subject.place == POOL else case.subject.place
         see = "" if case.subject.place == POOL else f"node/{where}"

@@ -73,7 +73,7 @@ class Tick:
     def run(self, world: World, decided: Decided) -> Report:
         """Apply what was decided on a loaded world."""
         decision, plan = decided.decision, decided.plan
-        self._reap(decided)
+        self._reap(decided, world.view.data_since)
         label = world.index.settings.worker_label
         restarts = [_restart(child, label) for child in decided.restarts]
         creations = [_create(child, label) for child in decided.creations]
@@ -112,10 +112,11 @@ class Tick:
         view = under(world.view, breaker, world.now)
         return self.runtime.recorder.frames(self.supervisor, view, decided.plan, world.index.places)
 
-    def _reap(self, decided: Decided) -> None:
+    def _reap(self, decided: Decided, data_since: float) -> None:
         """Free the leases past their deadline."""
         for item, place, lease in decided.overdue:
-            if self.runtime.leases.reap(self.supervisor, place, item, lease.token, self.id, lease.longest_deadline):
+            longest = lease.longest_deadline(data_since)
+            if self.runtime.leases.reap(self.supervisor, place, item, lease.token, self.id, longest):
                 fields = {"worker_id": item, "action_type": lease.action, "action_id": lease.action_id}
                 log.tell("action.lost", token=lease.token, stage=lease.stage, **fields)
 

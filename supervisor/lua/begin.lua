@@ -2,10 +2,8 @@
 -- KEYS  1 lease  2 counters  3 events  4 tick, then documents to return, as they are when it begins
 -- ARGV  1 now ('' = Redis')  2 worker id  3 token  4 action_id  5 runner (one execution attempt)  6 executor  7 lease_ttl in s
 --       8 action
--- Returns {'begun', now, the documents, '' for one that is not there}; {'discarded', why}, which is counted and told; or
--- {'discarded', 'hold_off'}, which is not: ask again.
--- Redis may have lost that it was begun by somebody else, who has until the end of the hold-off to say so: by a renewal,
--- which has to know who only waits.
+-- Returns {'begun', now, the documents, '' for one that is not there}, or {'discarded', why}, which is counted and told.
+-- What was claimed before Redis may have lost data is not begun: it may have begun, and ended, where Redis has forgotten it.
 even_when_full(KEYS[1], KEYS[3])
 local now = seconds(now_us(ARGV[1]))
 local lease = load(KEYS[1])
@@ -29,14 +27,9 @@ if lease.stage == 'running' then
 end
 if lease.deadline < now then return discard('past_deadline') end
 local tick = load(KEYS[4])
-local other_redis = tick and (tick.run_id or '') ~= run_id()
-if other_redis or tick and (tick.hold_until or 0) > now and lease.claimed_at <= tick.data_since then
-  lease.waiting = lease.waiting or {}
-  lease.waiting[ARGV[5]] = true
-  save(KEYS[1], lease)
-  return {'discarded', 'hold_off'}
+if tick and ((tick.run_id or '') ~= run_id() or lease.claimed_at <= (tick.data_since or 0)) then
+  return discard('other_redis')
 end
-lease.waiting = nil
 lease.stage = 'running'
 lease.begun_at = now
 lease.runner = ARGV[5]

@@ -14,7 +14,6 @@ local function recreate(key, held, lost)
   local lease = {schema = 1, worker_id = held.worker_id, action = held.action, reason = 'written again by its executor',
     failures = lost and lost.failures, kills = lost and lost.kills}
   if lost and lost.token == held.token then lease = lost end
-  lease.waiting = nil
   lease.token, lease.action_id, lease.timeout = held.token, held.action_id, held.timeout
   lease.stage, lease.runner, lease.executor = 'running', held.runner, ARGV[3]
   lease.begun_at = seconds((now - held.begun_ago) * 1000000)
@@ -37,8 +36,7 @@ for i = 1, #ARGV - 3 do
   elseif lease.stage == 'free' then
     answers[i] = lease.runner == held.runner and lease.outcome ~= 'lost' and 'ended' or 'lost'
   elseif lease.stage == 'queued' then
-    local waits = held.begun_ago < BEGINS_WITHIN or lease.waiting and lease.waiting[held.runner]
-    answers[i] = waits and 'queued' or recreate(key, held, lease)
+    answers[i] = held.begun_ago < BEGINS_WITHIN and 'queued' or recreate(key, held, lease)
   elseif lease.runner ~= held.runner then
     answers[i] = 'lost'
   else

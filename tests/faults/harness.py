@@ -436,15 +436,14 @@ class Plant:
     def consuming_again(self, timeout: float) -> float:
         """Send every node a message without a lease; return the seconds until each executor has taken one since.
 
-        Taken is that message once it is discarded, or one from before that its executor says it keeps for the end of a
-        hold-off: the new one may stand behind that.
+        Taken is that message once it is discarded.
         """
         begun = now()
-        waiting = {node: (self._send_canary(node), len(self.pieces[node].said())) for node in self.shape.nodes}
+        waiting = {node: self._send_canary(node) for node in self.shape.nodes}
 
         def all_take() -> bool:
-            for node, (canary, said) in list(waiting.items()):
-                if self._discarded(node, canary) or '"event": "action.waits"' in self.pieces[node].said()[said:]:
+            for node, canary in list(waiting.items()):
+                if self._discarded(node, canary):
                     del waiting[node]
             return not waiting
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from actions.model import Outcome
-from supervisor.leases import HOLD_OFF, Grant
-from supervisor.model import Stage, TickDocument
+from supervisor.leases import Grant
+from supervisor.model import HOLD_OFF, Stage, TickDocument
 from supervisor.store import decode
 from supervisor.targets import wished_at
 from tests.factories import NOW
@@ -132,34 +132,24 @@ def on_another_redis(plant: Plant) -> None:
     put(plant, key, msgspec.structs.replace(document, run_id="another"))
 
 
-def test_what_was_claimed_before_redis_was_replaced_begins_after_the_hold_off(plant: Plant) -> None:
+def test_what_was_claimed_before_redis_was_replaced_never_begins_as_it_may_have_ended_there(plant: Plant) -> None:
     grant = plant.claim()
     on_another_redis(plant)
-    before, lease = plant.dump(), plant.lease()
-    assert lease is not None
-    assert plant.begin(grant) == HOLD_OFF
-    assert plant.lease() == msgspec.structs.replace(lease, waiting={"r1": True})
-    assert {**plant.dump(), plant.keys.lease(NODE, "flow-1"): ""} == {**before, plant.keys.lease(NODE, "flow-1"): ""}
+    discarded(plant, grant, "r1", "other_redis")
     tick_id = plant.start_tick()
     assert plant.store.finish_tick(NAME, tick_id, "{}", {})
-    before = plant.dump()
-    assert plant.begin(grant) == HOLD_OFF
-    assert plant.dump() == before
-    plant.clock.advance(5)
-    assert plant.begin(grant) is None
-    begun = plant.lease()
-    assert begun is not None
-    assert begun.waiting == {}
+    discarded(plant, grant, "r1", "other_redis")
+    plant.clock.advance(HOLD_OFF + 1)
+    discarded(plant, grant, "r1", "other_redis")
 
 
-def test_in_a_hold_off_who_waits_to_begin_does_not_take_the_lease_by_renewing_it(plant: Plant) -> None:
+def test_who_has_begun_it_where_redis_has_forgotten_that_has_the_hold_off_to_say_so(plant: Plant) -> None:
     grant = plant.claim()
     on_another_redis(plant)
     plant.start_tick()
-    assert plant.begin(grant, "waits") == HOLD_OFF
-    renewals = [held(grant, "waits", begun_ago=4), held(grant, "begun before", begun_ago=4)]
+    renewals = [held(grant, "about to ask", begun_ago=1), held(grant, "begun before", begun_ago=4)]
     assert plant.runtime.leases.renew("edge-1@h1", renewals) == ["queued", "recreated"]
-    assert plant.begin(grant, "waits") == "running_elsewhere"
+    assert plant.begin(grant, "about to ask") == "running_elsewhere"
 
 
 def test_in_a_hold_off_an_action_that_was_begun_and_lost_it_is_its_first_executors(plant: Plant) -> None:

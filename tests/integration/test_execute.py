@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import ClassVar
 
-import msgspec
 import pytest
-import structlog
 
 import tests.integration.processes as real
 from actions.model import Action, ActionContext, Outcome
@@ -17,7 +15,6 @@ from actions.stop import Stop
 from supervisor import execute
 from supervisor.leases import Grant, Leases
 from supervisor.model import BY_HAND, Lease
-from supervisor.store import encode
 from supervisor.targets import folder_of
 from tests.factories import make_child
 from tests.integration.plant import NAME, NODE, Plant, worker
@@ -190,19 +187,6 @@ def test_a_child_without_a_command_is_a_persons_work(site: Plant) -> None:
     lease = site.lease("child/broker")
     assert lease is not None
     assert lease.detail == f"child broker {BY_HAND}"
-
-
-def test_an_action_that_waits_for_the_end_of_a_hold_off_says_so_once_and_then_runs(
-    site: Plant,
-) -> None:
-    grant = site.claim()
-    site.client.set(site.keys.tick, encode(msgspec.structs.replace(site.tick_document(), run_id="another")))
-    began = site.clock.now()
-    with structlog.testing.capture_logs() as logs:
-        assert run(site, grant) is Outcome.DISCARDED
-    told = [line for line in logs if line.get("event_name") == "action.waits"]
-    assert [(line["action_id"], line["reason"]) for line in told] == [("a1", "hold_off")]
-    assert site.clock.now() - began >= 30
 
 
 def test_an_action_whose_time_is_up_before_it_began_frees_its_claim(

@@ -13,7 +13,7 @@ from supervisor.model import HOLD_OFF, NodeDocument, Stage, TickDocument
 from supervisor.store import GateAnswer, Index, Store, decode
 from supervisor.view import load_world
 from tests.factories import NOW, make_child
-from tests.integration.plant import NAME, NODE, Plant, make_plant, put, worker
+from tests.integration.plant import NAME, NODE, Plant, grant_of, make_plant, put, queued, worker
 from workers.model import Status
 
 
@@ -103,6 +103,26 @@ def test_a_clock_that_is_slewed_by_less_than_a_second_is_not_held_off(ready: Pla
     started = ready.tick_document().started_at
     back = Store(ready.client, "test", lambda: started - 0.9)
     assert back.begin_tick(NAME, must_index(ready), "t9")[:3] == ("started", started - 0.9, "")
+
+
+def test_a_claim_from_before_is_lost_at_the_end_of_the_hold_off_and_made_anew_on_a_new_look(ready: Plant) -> None:
+    old = ready.claim()
+    restart(ready)
+    assert skips(ready) == {"action_in_progress": 1}
+    assert skips(ready) == {"action_in_progress": 1}
+    assert queued(ready, old).outcome == ""
+    ready.clock.advance(HOLD_OFF)
+    ready.heartbeat()
+    ready.must_tick()
+    lease = ready.lease()
+    assert lease is not None
+    assert (lease.stage, lease.outcome) == (Stage.FREE, Outcome.LOST)
+    assert lease.detail == "not known to have begun before Redis was replaced"
+    ready.clock.advance(2)
+    ready.observe({"flow-1": ready.down()})
+    _, (message,) = ready.must_tick()
+    assert int(message.token) > int(old.token)
+    assert ready.begin(grant_of(message)) is None
 
 
 def test_in_a_hold_off_nothing_is_claimed_reaped_or_forgotten_and_afterwards_all_is(bare_plant: Plant) -> None:

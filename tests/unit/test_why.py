@@ -505,6 +505,16 @@ def test_the_next_tick_frees_what_is_over_its_deadline_but_in_a_hold_off() -> No
     assert moment(make_view(over, hold_until=NOW + 3)).decided.overdue == ()
 
 
+def test_a_claim_from_before_redis_was_replaced_is_over_when_the_hold_off_is_and_says_so() -> None:
+    old = wanting(lease=make_lease(stage=Stage.QUEUED, claimed_at=NOW - 5, deadline=NOW + 25))
+    assert moment(make_view(old)).decided.overdue == ()
+    assert [item for item, _, _ in moment(make_view(old, data_since=NOW - 4)).decided.overdue] == ["flow-1"]
+    held = moment(make_view(old, data_since=NOW - 4, hold_until=NOW + 0.3))
+    assert held.decided.overdue == ()
+    (following,) = explain_worker(held, old)["next"]
+    assert (following["what"], following["at"]) == ("the start counts as lost, and is asked for again", NOW + 0.3)
+
+
 def test_a_plan_tells_everything_that_the_tick_would_do_what_is_done_first() -> None:
     up = Observed(collected_at=NOW - 1, pid=42, start_ticks=7, started_at=NOW - 100, config_id="c1")
     gone = make_snapshot(worker_id="gone")
