@@ -97,12 +97,16 @@ def _lasting(document: Document, since: float | None) -> str:
     return ago(None if since is None else document["now"] - since)
 
 
+def _which(pid: int) -> str:
+    return f"pid {pid}" if pid else "it"
+
+
 def _observed(one: Document) -> str:
     seen = one["observed"]
     if seen is None:
         return "not yet"
     ended = seen.get("last_exit")
-    last = f"; pid {ended['pid']} ended {_ago(one, ended['ended_at'])}" if ended else ""
+    last = f"; {_which(ended['pid'])} ended {_ago(one, ended['ended_at'])}" if ended else ""
     return f"{ago(one['observed_age_seconds'])} ago: {_values(seen) or 'nothing runs'}{last}"
 
 
