@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import count
 from secrets import token_hex
 from traceback import walk_tb
 from typing import Any, cast
@@ -52,6 +53,7 @@ class _Batch(PublishBatch):
         """Gather at most `max_size` messages before they are sent."""
         super().__init__(channel, max_size)  # type: ignore[no-untyped-call]  # kombu
         self._texts: dict[tuple[str, str], list[bytes]] = {}
+        self._tags = (f"{batch}-{number}" for batch in (token_hex(12),) for number in count())
 
     def publish(self, message: dict[str, Any], exchange: str = "", routing_key: str = "", **options: Any) -> None:
         """Keep a message for its queue, of which it goes to the end, or in front."""
@@ -61,7 +63,7 @@ class _Batch(PublishBatch):
         self._check_usable()  # type: ignore[no-untyped-call]  # kombu
         named = message["properties"]
         named["delivery_info"].update(exchange=exchange, routing_key=routing_key)
-        named.update(body_encoding="base64", delivery_tag=token_hex(16))
+        named.update(body_encoding="base64", delivery_tag=next(self._tags))
         body = str_to_bytes(message["body"])  # type: ignore[no-untyped-call]  # kombu
         text = msgspec.json.encode({**message, "body": body})  # bytes are written as base64
         self._texts.setdefault(("rpush" if FIRST in message["headers"] else "lpush", routing_key), []).append(text)

@@ -20,22 +20,18 @@ from tests.benchmarks.rows import FALL, QUICK, WHOLE, Growth, Row, Scale
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded.json"
 DOCUMENT = HERE.parent.parent / "docs" / "performance.md"
+TRIES = 3  # measurements of a ratio that has fallen, before it counts as such
 PICTURES = HERE.parent.parent / "docs" / "img"
 BEGIN, END = "<!-- table: written by make bench WRITE=1 -->\n", "<!-- end of the table -->\n"
 
 
-def measured(scale: Scale, growth: Growth) -> Iterator[Row]:
-    """Yield every row, as it is measured."""
-    parts: list[Callable[[Scale], Iterator[Row]]] = [
-        rows.dispatch,
-        lambda scale: rows.ticks(scale, growth),
-        rows.memory,
-        rows.executor,
-    ]
-    if scale is WHOLE:
-        parts += [rows.reaction, rows.resident, rows.collector]
-    for part in parts:
-        yield from part(scale)
+Part = Callable[[Scale], Iterator[Row]]
+
+
+def parts(scale: Scale, growth: Growth) -> list[Part]:
+    """Return what is measured, each as one or several rows."""
+    some: list[Part] = [rows.dispatch, lambda scale: rows.ticks(scale, growth), rows.memory, rows.executor]
+    return some if scale is not WHOLE else [*some, rows.reaction, rows.resident, rows.collector]
 
 
 def shown(row: Row) -> str:
@@ -86,28 +82,45 @@ def key_of(row: Row) -> str:
 
 def quick(write: bool) -> int:
     """Measure ratios; record them, or hold them against what was recorded. Return the exit code."""
-    found = []
-    for row in measured(QUICK, Growth()):
-        found.append(row)
-        say(shown(row))
-    if write:
-        RECORDED.write_text(
-            json.dumps({key_of(row): round(row.judged, 4) for row in found if row.is_ratio}, indent=2) + "\n"
-        )
-        return 0
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
-    said = fallen(found, recorded)
+    found: list[Row] = []
+    said: list[str] = []
+    for part in parts(QUICK, Growth()):
+        measured, missed = tried(part, {} if write else recorded)
+        found += measured
+        said += missed
+    if write:
+        kept = {key_of(row): round(row.judged, 4) for row in found if row.is_ratio}
+        RECORDED.write_text(json.dumps(kept, indent=2) + "\n")
+        return 0
     say(*said, "ok" if not said else f"{len(said)} of the ratios have fallen, or are not recorded")
     return 1 if said else 0
+
+
+def tried(part: Part, recorded: dict[str, float]) -> tuple[list[Row], list[str]]:
+    """Measure a part, again if a ratio of it has fallen; return its rows, and which have fallen each time.
+
+    Whatever else the machine does makes a figure worse, never better.
+    """
+    for _ in range(TRIES):
+        found = []
+        for row in part(QUICK):
+            found.append(row)
+            say(shown(row))
+        said = fallen(found, recorded)
+        if not said or not recorded:
+            break
+    return found, said
 
 
 def whole(python: str, write: bool) -> int:
     """Measure and print everything; return 0 when every row is within its bar or says why not."""
     heads, growth, found = [machine(), versions()], Growth(), []
     say(*heads)
-    for row in measured(WHOLE, growth):
-        found.append(row)
-        say(shown(row))
+    for part in parts(WHOLE, growth):
+        for row in part(WHOLE):
+            found.append(row)
+            say(shown(row))
     peers = bench_peers.measure(python, 2_000)
     say("", *bench_peers.table(peers), "")
     for row in found:
