@@ -21,7 +21,7 @@ NODES := edge-1 edge-2+ edge-3+
 	dashboard check-lock lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 # What the environment needs, said in a sentence when it is missing.
 define CHECK_PYTHON
@@ -71,13 +71,14 @@ compose-down: ## End the compose stack; its data and secrets stay
 test: $(VENV)/.dev ## Unit, integration and short live tests, on a real Redis and real Celery
 	$(BIN)/pytest -m "not slow" $(TWO)
 
-test-all: $(VENV)/.dev ## All tests, fault tests at short counts, with coverage
+test-all: $(VENV)/.dev ## All tests, fault tests at short counts, coverage, and that nothing has become slow
 	$(BIN)/coverage erase
 	$(BIN)/pytest tests/unit tests/golden tests/integration $(TWO) --cov --cov-report=
 	$(BIN)/pytest tests/live -m "not fault" $(TWO) --cov --cov-append --cov-report=
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include=$(PURE) --fail-under=100
 	$(BIN)/pytest tests/faults -n 2
+	$(BIN)/python -m tests.benchmarks --quick
 	$(BIN)/pytest tests/stack
 
 test-faults: $(VENV)/.dev ## Fault tests at full counts, hours long; figures in .faults/figures.jsonl

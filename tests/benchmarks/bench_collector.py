@@ -42,9 +42,13 @@ FSMCTL = (sys.executable, "-c", "from supervisor.cli import main; main()")
 
 @dataclass(frozen=True)
 class Figures:
-    """`share` of a core; `seen` flows of those that answer were looked at within `oldest` seconds at most."""
+    """`share` of a core, and of Redis' thread the seconds for each observation that is written (`redis`).
+
+    Of `answering` flows the oldest observation was `oldest` seconds old; `hung_told` of the others were told as such.
+    """
 
     share: float
+    redis: float
     answering: int
     oldest: float
     hung_told: int
@@ -106,20 +110,27 @@ def _observe(store: Store, own: OwnRedis, folder: Path, ids: list[str], hung: in
     try:
         wait_until(lambda: all(_seen(store, answering)), "all that answer to be seen once", 120)
         process = psutil.Process(collector.pid)
-        used, since = sum(process.cpu_times()[:2]), time.monotonic()
+        used, since, scripts = sum(process.cpu_times()[:2]), time.monotonic(), _in_scripts(store)
         oldest = 0.0
         while time.monotonic() - since < seconds:
             now, seen = store.now(), _seen(store, answering)
             oldest = max([oldest, *(now - one.collected_at for one in seen if one is not None)])
             time.sleep(0.5)  # between two samples, which nothing announces
-        share = (sum(process.cpu_times()[:2]) - used) / (time.monotonic() - since)
+        took = time.monotonic() - since
+        share = (sum(process.cpu_times()[:2]) - used) / took
+        redis = (_in_scripts(store) - scripts) / (len(ids) * took / INTERVAL)
         wrong = [one for one in _seen(store, answering) if one is None or one.http_error or not one.ready]
         assert not wrong, f"{len(wrong)} of the flows that answer were not seen to, such as {wrong[0]}"
         told = sum(one is not None and one.http_error is not None for one in _seen(store, ids[len(ids) - hung :]))
-        return Figures(share, len(answering), oldest, told)
+        return Figures(share, redis, len(answering), oldest, told)
     finally:
         collector.terminate()
         collector.wait(20)
+
+
+def _in_scripts(store: Store) -> float:
+    """Return the seconds that Redis has run scripts for: the collector's own, which write what was seen."""
+    return float(store.client.info("commandstats")["cmdstat_evalsha"]["usec"]) / 1e6
 
 
 def _seen(store: Store, ids: list[str]) -> list[FlowObserved | None]:
@@ -141,6 +152,7 @@ def main() -> int:
     say(
         f"{asked.workers} flows, {asked.workers - found.answering} of them hung, looked at every {INTERVAL:g} s",
         f"share of a core      {digits(found.share)}, bar {BAR:g}",
+        f"Redis' thread        {digits(found.redis * 1e6)} µs for each observation",
         f"oldest observation   {digits(found.oldest)} s of the {found.answering} that answer",
         f"told as not answering {found.hung_told}",
         "ok" if is_ok else "short",
