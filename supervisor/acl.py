@@ -29,13 +29,13 @@ MARKS = ("wake",)
 HASHES = ("counters",)
 STREAMS = ("events",)
 LISTS = ("asks",)
+WORKED_ON = ("identity:*", "desired:*")  # what begin.lua reads of it besides
 WISHES, OUTPUT = "follows", "output:*"  # of `fsmctl logs`: who follows, and what a node answers
 # What a node reads of the control loop. The index names all workers; what they are is not in it.
 SHARED = ("settings", "index", "generations", "revision", "tick", "circuit", "orders")
 _KINDS = frozenset(
-    kind.partition(":")[0]
-    for kind in (*STRINGS, *MARKS, *HASHES, *STREAMS, *LISTS, *SHARED, "identity", "desired", "override")
-) | {"control", "status", "incidents", "mismatches", "scope", "history", "follows", "output"}
+    kind.partition(":")[0] for kind in (*STRINGS, *MARKS, *HASHES, *STREAMS, *LISTS, *SHARED, *WORKED_ON)
+) | {"override", "control", "status", "incidents", "mismatches", "scope", "history", "follows", "output"}
 
 # CLIENT's harmless subcommands, of which versions differ: Redis 7.0 would not start with `+client|setinfo` of 7.2
 _CONNECTION = (
@@ -156,7 +156,7 @@ def _node(namespace: str, name: str, pool: Sequence[str]) -> User:
             *(f"%R~{key}" for key in seen),
             f"&{celery_prefix(namespace)}/*.celeryev/*",  # what Flower shows
             *(f"&{key}" for key in keys(MARKS)),  # a mark rings
-            str(Selector(["+evalsha"], [*own, *shared])),  # what a script does is checked by itself
+            str(Selector(["+evalsha"], [*own, *keys(WORKED_ON), *shared])),  # what a script does is checked by itself
             str(Selector(["+set", "+setrange", "+persist"], keys(STRINGS))),
             str(Selector(["+sadd", "+expire"], keys(MARKS))),
             str(Selector(["+hincrby", "+hincrbyfloat"], keys(HASHES))),
@@ -164,19 +164,22 @@ def _node(namespace: str, name: str, pool: Sequence[str]) -> User:
             str(Selector(["+rpush", "+ltrim", "+blpop"], keys(LISTS))),
             str(Selector(["+blpop"], [f"{namespace}:*:{name}:{WISHES}"])),
             str(Selector(["+xadd", "+expire", "+xlen"], [f"{namespace}:*:{name}:{OUTPUT}"])),
-            *_queues(namespace, places),
+            *_queues(namespace, name, places),
         ),
     )
 
 
-def _queues(namespace: str, places: Iterable[str]) -> list[str]:
-    """Return what a node's executor needs of Celery: its queues."""
+def _queues(namespace: str, name: str, places: Iterable[str]) -> list[str]:
+    """Return what a node's executor needs of Celery: its queues, and for one of the version before what it holds."""
     prefix = celery_prefix(namespace)
     queues = [queue_of(place) for place in places]
     bindings = [f"{prefix}_kombu.{kind}.{queue}" for queue in queues for kind in ("binding", "binding_permanent")]
     return [
         str(Selector(["+brpop", "+llen", "+lpush", "+rpush", "+exists"], [prefix + queue for queue in queues])),
         str(Selector(["+sadd"], bindings)),  # nobody goes by them: messages are sent to a queue by its name
+        str(Selector(["+hset", "+hget", "+hdel", "+watch"], [f"{prefix}unacked.{name}"])),
+        str(Selector(["+zadd", "+zrem", "+zrange"], [f"{prefix}unacked_index.{name}"])),
+        str(Selector(["+set", "+get", "+del", "+evalsha"], [f"{prefix}unacked_mutex.{name}"])),
     ]
 
 

@@ -17,7 +17,7 @@ from supervisor import redpanda
 from supervisor.clock import SystemClock
 from supervisor.extensions import OwnCheck
 from supervisor.model import Check, ChildSpec
-from workers.asking import MAX_REPLY, Unexpected, get, trust
+from workers.asking import MAX_REPLY, Unexpected, get, in_thread, trust
 from workers.asking import connect as _connect
 from workers.drivers import kafka
 from workers.drivers.minding import ask_async, complaint, request
@@ -197,7 +197,7 @@ async def _reply(client: httpx.AsyncClient, path: str, kind: type[T]) -> T:
 async def _load_kafka() -> None:
     """Import Kafka's client before the time of a look begins to run."""
     try:
-        await kafka.in_thread(kafka.load)
+        await in_thread(kafka.load)
     except kafka.NoKafkaClient as error:
         raise NotInstalled(str(error)) from None
 
@@ -206,7 +206,7 @@ async def _metadata(spec: ChildSpec, check: Check) -> kafka.Seen:
     """Ask Kafka for its brokers and the child's topics."""
     brokers = redpanda.brokers_of(check)
     try:
-        return await kafka.in_thread(lambda: kafka.ask(brokers, [topic.name for topic in spec.topics]))
+        return await in_thread(lambda: kafka.ask(brokers, [topic.name for topic in spec.topics]))
     except kafka.KafkaFailed as error:
         raise CheckFailed(str(error)) from None
 

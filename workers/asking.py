@@ -9,8 +9,8 @@ import asyncio
 import functools
 import re
 import ssl
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -28,15 +28,34 @@ class CannotLook(Exception):
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """Return what a blocking call returns, made in a thread of its own: one that hangs takes no other's place.
+    """Return what a blocking call returns, made in a thread of its own, which nobody waits for once that was given up.
 
-    A thread cannot be cut off: the call has to end by itself.
+    Not asyncio's own threads, nor an executor's: a few calls that hang would keep them all, or the process' end.
     """
-    executor = ThreadPoolExecutor(1)
-    try:
-        return await asyncio.get_running_loop().run_in_executor(executor, call)
-    finally:
-        executor.shutdown(wait=False)
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)  # type: ignore[arg-type]  # without an error it is a T
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = call()
+        except BaseException as raised:  # noqa: BLE001 - it is raised again where it is awaited
+            error = raised
+        try:
+            loop.call_soon_threadsafe(settle, result, error)
+        except RuntimeError:  # the loop has ended, and so has who asked
+            return
+
+    threading.Thread(target=run, name="asking", daemon=True).start()
+    return await answer
 
 
 async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

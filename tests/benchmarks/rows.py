@@ -90,7 +90,7 @@ def dispatch(scale: Scale) -> Iterator[Row]:
 def ticks(scale: Scale, growth: Growth) -> Iterator[Row]:
     """Measure ticks over fleets of several sizes, into `growth`."""
     for workers in scale.growth:
-        looks = bench_tick.scan_costs(workers, scale.rounds)
+        looks = bench_tick.scan_costs(workers, max(scale.rounds, 20_000 // workers))  # a small fleet's takes little
         quiet = bench_tick.quiet_ticks(workers, scale.rounds)
         growth.look[workers], growth.quiet[workers] = statistics.median(looks), statistics.median(quiet)
         if workers == 10_000:

@@ -24,7 +24,8 @@ from tests.factories import NOW, make_child
 from tests.kafka_peer import KafkaPeer, running
 from tests.redpanda_admin import BROKERS, HEALTH, READY, AdminApi, broker, health, serving
 from tests.waiting import wait_until
-from workers.drivers.kafka import Brokers, KafkaFailed, ask, create, in_thread
+from workers.asking import in_thread
+from workers.drivers.kafka import Brokers, KafkaFailed, ask, create
 
 ALL_WELL = "3 of 3 brokers alive; no leaderless partitions; no under-replicated partitions"
 

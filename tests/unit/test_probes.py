@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpcore  # noqa: F401 - httpx imports it at first use; Python 3.11 can fail there when a finalizer imports too
+import hypothesis.internal.observability  # noqa: F401 - its plugin does at the end of the run; as above
 import pytest
 
 from supervisor.model import Check

@@ -1,23 +1,20 @@
 """Asks a Kafka cluster by a client library, which need not be installed: what lives there, which topics there are.
 
-The library, kafka-python, does its I/O in a thread of its own and blocks its caller; `in_thread` keeps that away from
-an event loop. Nothing here deletes a topic or takes partitions from one, and looking creates none.
+The library, kafka-python, does its I/O in a thread of its own and blocks its caller: in an event loop, ask by
+`workers.asking.in_thread`. Nothing here deletes a topic or takes partitions from one, and looking creates none.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from actions.create_topics import Topic
 from actions.model import ActionError
 
-T = TypeVar("T")
 ALREADY_EXISTS, UNKNOWN = 36, 3  # error codes of Kafka's protocol: of a topic to create, and of one asked for
 
 
@@ -156,34 +153,3 @@ def _client(brokers: Brokers) -> Iterator[Any]:
 
 def _ms(seconds: float) -> int:
     return max(1, int(seconds * 1000))
-
-
-async def in_thread(call: Callable[[], T]) -> T:
-    """Run a call that blocks in a thread of its own, which nobody waits for once its caller has been cancelled.
-
-    Not asyncio's own threads: a few calls that hang would keep them all.
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if answer.done():
-            return
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(result)  # type: ignore[arg-type]  # without an error it is a T
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = call()
-        except BaseException as raised:  # noqa: BLE001 - it is raised again where it is awaited
-            error = raised
-        try:
-            loop.call_soon_threadsafe(settle, result, error)
-        except RuntimeError:  # the loop has ended, and so has who asked
-            return
-
-    threading.Thread(target=run, name="kafka", daemon=True).start()
-    return await answer
