@@ -100,9 +100,8 @@ class Control(Document, frozen=True, kw_only=True):
 class Exit(msgspec.Struct, frozen=True):
     """How an incarnation ended.
 
-    `requested` is true when we stopped it, or a stream went with its Benthos. `signal` is 0 when it exited by itself.
-    `code` None without a signal: it vanished together with its holder. `pid` 0: it was known by no pid, or its manager
-    does not tell that any more.
+    `requested` is true when we stopped it. `signal` is 0 when it exited by itself. `code` None without a signal: it
+    vanished together with its holder. `pid` 0: it was known by no pid, or its manager does not tell that any more.
     `reason` is what another manager says of the end beside, as "oom-kill".
     """
 

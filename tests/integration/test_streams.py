@@ -256,23 +256,8 @@ def test_looks_follow_a_stream_from_life_to_life(plant: Plant) -> None:
     gone = plant.look(previous=later, at=1070.0)
     assert gone.last_exit is not None
     assert (gone.running, gone.last_exit.started_at, gone.last_exit.ended_at) == (False, 1059.0, 1070.0)
-    assert gone.last_exit.requested, "who is not there any more has not ended by itself"
     assert plant.look(previous=gone, at=1080.0).last_exit == gone.last_exit
     assert msgspec.json.decode(msgspec.json.encode(second), type=FlowObserved) == second
-
-
-def test_a_stream_that_has_ended_by_itself_is_kept_by_its_benthos_and_a_failure_of_its_own(plant: Plant) -> None:
-    plant.do(Start())
-    first = plant.look(at=1000.0)
-    plant.benthos.inactive = True
-    ended = plant.look(previous=first, at=1001.0).last_exit
-    assert ended is not None
-    assert not ended.requested
-    plant.benthos.close()
-    went = plant.look(previous=first, at=1001.0)
-    assert went.away is not None
-    assert went.last_exit is not None
-    assert went.last_exit.requested, "it went with its Benthos"
 
 
 def test_a_flow_without_a_stream_is_a_process_still(tmp_path: Path) -> None:

@@ -96,13 +96,13 @@ async def _observe_stream(stream: StreamComponent, previous: Observed | None, co
             seen, values = await _ask_stream(stream)
     except httpx.ConnectError as error:
         away = f"nothing listens at {stream.benthos} ({error})"
-        return msgspec.structs.replace(base, away=away, last_exit=_exit(before, collected_at, by_itself=False))
+        return msgspec.structs.replace(base, away=away, last_exit=_exit(before, collected_at))
     except (ActionError, httpx.HTTPError, ValueError, TimeoutError) as error:
         why = f"Benthos at {stream.benthos}: {error or type(error).__name__}"[:200]
         started_at, last_exit = (before.started_at, before.last_exit) if before else (None, None)
         return msgspec.structs.replace(base, error=why, started_at=started_at, last_exit=last_exit)
     if seen is None or not seen.active:
-        return msgspec.structs.replace(base, last_exit=_exit(before, collected_at, by_itself=seen is not None))
+        return msgspec.structs.replace(base, last_exit=_exit(before, collected_at))
     flow = _metered(base, values.input_connected and values.output_connected, values)
     return _living(flow, stream.identify(seen), collected_at - seen.uptime, before)
 
@@ -120,17 +120,12 @@ def _living(flow: FlowObserved, config_id: str, started_at: float, before: FlowO
     return _with_rates(flow, before) if before is not None and same and before.running else flow
 
 
-def _exit(before: FlowObserved | None, ended_at: float, *, by_itself: bool) -> Exit | None:
-    """Name the life that has ended by the millisecond of its start; how it ended, nobody knows.
-
-    A Benthos keeps a stream that has ended by itself. One that is not there any more was taken away, or went with its
-    Benthos: no failure of the flow's own.
-    """
+def _exit(before: FlowObserved | None, ended_at: float) -> Exit | None:
+    """Name the life that has ended by the millisecond of its start; how it ended, nobody knows."""
     if before is None or before.started_at is None:
         return before.last_exit if before is not None else None
     started_at = before.started_at
-    life = round(started_at * 1000)
-    return Exit(pid=0, start_ticks=life, started_at=started_at, ended_at=ended_at, requested=not by_itself)
+    return Exit(pid=0, start_ticks=round(started_at * 1000), started_at=started_at, ended_at=ended_at)
 
 
 async def _ask_stream(stream: StreamComponent) -> tuple[Running | None, Meters]:
