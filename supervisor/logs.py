@@ -241,7 +241,7 @@ def configure(log_format: str, level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     # celery.beat says "sending", celery.worker.strategy "received" and celery.app.trace "succeeded", of every pulse
-    for quiet in ("httpx", "httpcore", "kombu", "celery.beat", "celery.worker.strategy", "celery.app.trace"):
+    for quiet in ("kombu", "celery.beat", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(quiet).setLevel(logging.WARNING)
 
 

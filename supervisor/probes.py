@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-import httpx
+import aiohttp  # noqa: F401 - for workers/http.py, which imports it when it asks: that takes longer than a look may
 import msgspec
 
 from supervisor import redpanda
@@ -23,9 +23,9 @@ from workers.drivers import kafka
 from workers.drivers.minding import ask_async, complaint, request
 from workers.drivers.process import environment
 from workers.duration import ago
+from workers.http import NoReply, get_anew
 
 T = TypeVar("T")
-MAX_ADMIN_REPLY = 1_048_576  # bytes: a Redpanda lists partitions by name
 _API_VERSIONS, _CORRELATION = 18, 0x66736D31  # Kafka protocol: api key of ApiVersions; a number of ours to know it by
 
 
@@ -63,7 +63,7 @@ async def probe(spec: ChildSpec, own: Mapping[str, OwnCheck] = MappingProxyType(
         raise CheckFailed(f"no answer from {check.target} within {check.timeout:g}s") from None
     except Unexpected as error:
         raise CheckFailed(str(error)) from None
-    except (OSError, ValueError, OverflowError, httpx.HTTPError, httpx.InvalidURL) as error:
+    except (OSError, ValueError, OverflowError, NoReply) as error:
         raise CheckFailed(f"{check.target}: {error or type(error).__name__}") from None
     return found if isinstance(found, Found) else Found()
 
@@ -93,16 +93,6 @@ async def _http(_spec: ChildSpec, check: Check) -> None:
     """Expect one of the statuses, and the pattern somewhere in the body."""
     url = f"{'https' if check.tls else 'http'}://{check.address}{check.path}"
     await get(url, check.status, check.body, check.ca)
-
-
-async def _body(answer: httpx.Response, most: int) -> bytes:
-    """Read a body, but no more bytes of it than `most`."""
-    body = b""
-    async for part in answer.aiter_bytes():
-        body = (body + part)[:most]
-        if len(body) == most:
-            break
-    return body
 
 
 async def _kafka(_spec: ChildSpec, check: Check) -> None:
@@ -171,27 +161,24 @@ async def _nothing() -> None:
 
 async def _admin(check: Check) -> redpanda.Admin:
     """Ask the admin API of a Redpanda, all at once."""
-    verify = trust(check.admin.startswith("https:"), check.ca)
-    async with httpx.AsyncClient(base_url=check.admin, timeout=check.timeout, trust_env=False, verify=verify) as client:
-        ready, brokers, health = await asyncio.gather(
-            _reply(client, redpanda.READY, redpanda.Ready),
-            _reply(client, redpanda.BROKERS, tuple[redpanda.Broker, ...]),
-            _reply(client, redpanda.HEALTH, redpanda.Health),
-        )
+    ready, brokers, health = await asyncio.gather(
+        _reply(check, redpanda.READY, redpanda.Ready),
+        _reply(check, redpanda.BROKERS, tuple[redpanda.Broker, ...]),
+        _reply(check, redpanda.HEALTH, redpanda.Health),
+    )
     return redpanda.Admin(ready, brokers, health)
 
 
-async def _reply(client: httpx.AsyncClient, path: str, kind: type[T]) -> T:
+async def _reply(check: Check, path: str, kind: type[T]) -> T:
     """Return what the admin API answers at a path. A Redpanda that is booting says so with status 503."""
-    async with client.stream("GET", path) as answer:
-        url = str(answer.url)
-        if answer.status_code not in ((200, 503) if path == redpanda.READY else (200,)):
-            raise CheckFailed(f"{url} answered {answer.status_code}, expected 200")
-        body = await _body(answer, MAX_ADMIN_REPLY)
+    url = check.admin + path
+    reply = await get_anew(url, trust(url.startswith("https:"), check.ca))
+    if reply.status not in ((200, 503) if path == redpanda.READY else (200,)):
+        raise CheckFailed(f"{url} answered {reply.status}, expected 200")
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(reply.body, type=kind)
     except msgspec.MsgspecError as error:
-        raise CheckFailed(f"{url} answered {body[:60]!r}, expected Redpanda's admin API: {error}") from None
+        raise CheckFailed(f"{url} answered {reply.body[:60]!r}, expected Redpanda's admin API: {error}") from None
 
 
 async def _load_kafka() -> None:

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from workers import http
+
 T = TypeVar("T")
 
 MAX_REPLY = 65_536  # bytes of an answer that are read: no question needs more
@@ -67,28 +69,14 @@ async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 async def get(url: str, statuses: Sequence[int], body: str = "", ca: str = "") -> int:
     """Return the status of a page; `body` is a pattern that has to be somewhere in it, `ca` as for `trust`.
 
-    Raises `Unexpected` for another status or body, httpx.HTTPError or httpx.InvalidURL.
+    Raises `Unexpected` for another status or body, or `NoReply`.
     """
-    import httpx  # not at the top: fsmctl knows of who asks, too, and never does
-
-    verify = trust(url.startswith("https:"), ca)
-    async with (
-        httpx.AsyncClient(timeout=None, trust_env=False, verify=verify) as client,  # noqa: S113 - who asks sets it
-        client.stream("GET", url) as answer,
-    ):
-        if answer.status_code not in statuses:
-            expected = " or ".join(map(str, statuses))
-            raise Unexpected(f"{url} answered {answer.status_code}, expected {expected}")
-        if not body:
-            return answer.status_code
-        page = b""
-        async for part in answer.aiter_bytes():
-            page = (page + part)[:MAX_REPLY]
-            if len(page) == MAX_REPLY:
-                break
-    if re.search(body, page.decode(errors="replace")) is None:
-        raise Unexpected(f"{url} answered {page[:MAX_SHOWN]!r}, expected a match of {body!r} in it")
-    return answer.status_code
+    page = await http.get_anew(url, trust(url.startswith("https:"), ca), MAX_REPLY if body else 0)
+    if page.status not in statuses:
+        raise Unexpected(f"{url} answered {page.status}, expected {' or '.join(map(str, statuses))}")
+    if body and re.search(body, page.text) is None:
+        raise Unexpected(f"{url} answered {page.body[:MAX_SHOWN]!r}, expected a match of {body!r} in it")
+    return page.status
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from supervisor.cli import _COMMANDS
 from supervisor.cli.summaries import SUMMARIES
 from tests.golden.conftest import Run
 
-HEAVY = ("celery", "kombu", "httpx", "rich", "structlog", "prometheus_client", "yaml", "cffi")  # cffi: cryptography's
+HEAVY = ("celery", "kombu", "aiohttp", "rich", "structlog", "prometheus_client", "yaml", "cffi")  # cffi: cryptography's
 
 
 def test_each_command_has_a_summary_that_fits_its_line(run: Run) -> None:

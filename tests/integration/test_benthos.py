@@ -125,4 +125,4 @@ def test_one_that_does_not_listen_runs_all_the_same(plant: Plant) -> None:
     seen = asyncio.run(observe(target, None, 1000.0))
     assert seen.pid is not None
     assert seen.http_error is not None
-    assert "Cannot connect to host" in seen.http_error
+    assert "cannot connect: " in seen.http_error

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpcore  # noqa: F401 - httpx imports it at first use; Python 3.11 can fail there when a finalizer imports too
 import pytest
 
 from actions.model import ActionError
@@ -165,7 +164,7 @@ def test_what_is_watched_only_is_never_started(make: Make, tmp_path: Path) -> No
     with subprocess.Popen([sys.executable, "server.py", str(port)], cwd=tmp_path) as server:
         afar.until("running")
         server.kill()
-    assert "All connection attempts failed" in afar.until("degraded")
+    assert "cannot connect: " in afar.until("degraded")
     for action in (Start(), Restart()):
         with pytest.raises(ActionError, match=r"it is watched only, so nothing starts it .*give it a command in the"):
             afar.act(action)

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpcore  # noqa: F401 - httpx imports it at first use; Python 3.11 can fail there when a finalizer imports too
 import pytest
 
 from actions.create_topics import Topic
 from supervisor.looks import see_child
 from supervisor.model import Check, ChildSpec
-from supervisor.probes import MAX_ADMIN_REPLY, CheckFailed, Found, NotInstalled, probe
+from supervisor.probes import CheckFailed, Found, NotInstalled, probe
 from tests.certificates import make_certificates
 from tests.factories import NOW, make_child
 from tests.kafka_peer import KafkaPeer, running
@@ -26,6 +25,7 @@ from tests.redpanda_admin import BROKERS, HEALTH, READY, AdminApi, broker, healt
 from tests.waiting import wait_until
 from workers.asking import in_thread
 from workers.drivers.kafka import Brokers, KafkaFailed, ask, create
+from workers.http import MOST
 
 ALL_WELL = "3 of 3 brokers alive; no leaderless partitions; no under-replicated partitions"
 
@@ -92,14 +92,14 @@ def test_a_redpanda_that_is_not_well_has_failed_with_the_values_seen(
 
 
 def test_an_endless_reply_is_read_up_to_a_limit(api: AdminApi) -> None:
-    api.replies[HEALTH] = (200, b"[" * (MAX_ADMIN_REPLY + 100))
+    api.replies[HEALTH] = (200, b"[" * (MOST + 100))
     with pytest.raises(CheckFailed, match="expected Redpanda's admin API"):
         look(child(admin=api.url))
 
 
 def test_an_admin_api_that_hangs_has_failed_within_the_checks_timeout(api: AdminApi) -> None:
     api.hangs.set()
-    with pytest.raises(CheckFailed, match=rf"^(no answer from )?{api.url}(: ReadTimeout| within 0\.2s)$"):
+    with pytest.raises(CheckFailed, match=rf"^no answer from {api.url} within 0\.2s$"):
         look(child(admin=api.url, timeout=0.2))
 
 

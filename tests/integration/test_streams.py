@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -26,6 +25,7 @@ from workers.dfc_read.states import FlowObserved
 from workers.drivers.process import ProcessComponent
 from workers.drivers.streams import KEPT, StreamComponent, body_of, running, words_of
 from workers.duration import Duration
+from workers.http import Reply
 from workers.model import Observed
 from workers.target import Target
 
@@ -75,8 +75,8 @@ def recorded(program: str) -> dict[str, Any]:
     return streams
 
 
-def reply(said: list[Any]) -> httpx.Response:
-    return httpx.Response(said[0], text=said[1])
+def reply(said: list[Any]) -> Reply:
+    return Reply(said[0], said[1].encode())
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -95,7 +95,7 @@ def test_a_refusal_is_told_in_the_words_of_real_programs(program: str) -> None:
     said = recorded(program)
     assert words_of(reply(said["PUT /streams/a lint"])) == "(1,1) field outputt not recognised"
     assert words_of(reply(said["POST /streams/c type"])) == "(1,1) unable to infer output type from candidates: [dropp]"
-    assert words_of(httpx.Response(502)) == "status 502"
+    assert words_of(Reply(502, b"")) == "status 502"
     assert words_of(None) == "no answer in time"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpcore  # noqa: F401 - httpx imports it at first use; Python 3.11 can fail there when a finalizer imports too
 import pytest
 
 from actions.create_topics import Topic

@@ -11,7 +11,7 @@ from workers.benthos.replies import MAX_WORDS, Meters, meters
 from workers.dfc_read.config import ACTIVE_WITHIN, DfcReadConfig
 from workers.dfc_read.states import FlowObserved
 from workers.drivers.streams import Running, StreamComponent, body_of, running
-from workers.http import NoReply, get, text
+from workers.http import NoConnection, NoReply, get, text
 from workers.model import Exit, Observed
 from workers.process import observe as process
 from workers.target import Target
@@ -87,17 +87,15 @@ def _stream(target: Target, config: DfcReadConfig) -> StreamComponent:
 
 async def _observe_stream(stream: StreamComponent, previous: Observed | None, collected_at: float) -> FlowObserved:
     """Return what the Benthos says of a stream; where none listens, the stream has ended."""
-    import httpx  # not at the top: fsmctl knows of this type, too, and never looks at a flow
-
     before = previous if isinstance(previous, FlowObserved) and previous.benthos == stream.benthos else None
     base = FlowObserved(collected_at=collected_at, benthos=stream.benthos, running=False)
     try:
         async with asyncio.timeout(_TIMEOUT):
             seen, values = await _ask_stream(stream)
-    except httpx.ConnectError as error:
+    except NoConnection as error:
         away = f"nothing listens at {stream.benthos} ({error})"
         return msgspec.structs.replace(base, away=away, last_exit=_exit(before, collected_at))
-    except (ActionError, httpx.HTTPError, ValueError, TimeoutError) as error:
+    except (ActionError, NoReply, ValueError, TimeoutError) as error:
         why = f"Benthos at {stream.benthos}: {error or type(error).__name__}"[:200]
         started_at, last_exit = (before.started_at, before.last_exit) if before else (None, None)
         return msgspec.structs.replace(base, error=why, started_at=started_at, last_exit=last_exit)
@@ -129,13 +127,9 @@ def _exit(before: FlowObserved | None, ended_at: float) -> Exit | None:
 
 
 async def _ask_stream(stream: StreamComponent) -> tuple[Running | None, Meters]:
-    """Ask a Benthos for a stream and its counters. Raises httpx.HTTPError, ValueError or ActionError."""
-    import httpx
-
-    # verify=False: as above
-    async with httpx.AsyncClient(base_url=f"http://{stream.benthos}", trust_env=False, verify=False) as client:  # noqa: S501
-        seen = running(await client.get(f"/streams/{stream.id}"), stream.benthos)
-        if seen is None:
-            return None, Meters()
-        stats = await client.get(f"/streams/{stream.id}/stats")
-    return seen, meters(stats.text, stream.id) if stats.status_code == 200 else Meters()
+    """Ask a Benthos for a stream and its counters. Raises NoReply, ValueError or ActionError."""
+    seen = running(await get(stream.benthos, f"/streams/{stream.id}"), stream.benthos)
+    if seen is None:
+        return None, Meters()
+    stats = await get(stream.benthos, f"/streams/{stream.id}/stats")
+    return seen, meters(stats.text, stream.id) if stats.status == 200 else Meters()

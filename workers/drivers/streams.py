@@ -15,9 +15,10 @@ import msgspec
 from actions.model import ActionError, Incarnation
 from workers.benthos.replies import MAX_WORDS, Meters, meters
 from workers.drivers.minding import fenced
+from workers.http import MOST, Reply
 
 if TYPE_CHECKING:
-    import httpx
+    from http.client import HTTPConnection
 
 KEPT = "stream.json"
 _ANSWER = 3.0  # seconds for a look, and for a change that has to wait for nobody
@@ -175,9 +176,9 @@ class StreamComponent:
         reply = _ask(self.benthos, "PUT", path, body, _WIND_DOWN) if exists else None
         if exists and reply is None:  # it waits for messages that it cannot send; hung up on, it gives them back
             _remove(self.benthos, self.id)
-        if reply is None or reply.status_code == 404:
+        if reply is None or reply.status == 404:
             reply = _ask(self.benthos, "POST", path, body)
-        if reply is None or reply.status_code != 200:
+        if reply is None or reply.status != 200:
             raise ActionError(f"Benthos at {self.benthos} refuses stream {self.id}: {words_of(reply)}")
 
     def _keep(self, good: Put | None = None) -> Running:
@@ -217,32 +218,32 @@ class StreamComponent:
         return Incarnation(0, 0, self.identify(seen))
 
 
-def running(reply: httpx.Response | None, benthos: str) -> Running | None:
+def running(reply: Reply | None, benthos: str) -> Running | None:
     """Return what `GET /streams/ID` answers; None: no such stream. Raises `ActionError` for any other answer."""
-    if reply is not None and reply.status_code == 404 and "Stream not found" in reply.text:
+    if reply is not None and reply.status == 404 and "Stream not found" in reply.text:
         return None
-    if reply is None or reply.status_code != 200:
+    if reply is None or reply.status != 200:
         raise ActionError(f"Benthos at {benthos} does not tell of its streams: {words_of(reply)}")
     try:
-        return msgspec.json.decode(reply.content, type=Running)
+        return msgspec.json.decode(reply.body, type=Running)
     except msgspec.MsgspecError as error:
         raise ActionError(f"Benthos at {benthos} does not tell of its streams: {error}") from None
 
 
-def words_of(reply: httpx.Response | None) -> str:
+def words_of(reply: Reply | None) -> str:
     """Return what Benthos says in an answer that is a refusal; None: it did not answer in time."""
     if reply is None:
         return "no answer in time"
     try:
-        said = "; ".join(msgspec.json.decode(reply.content, type=dict[str, list[str]])["lint_errors"])
+        said = "; ".join(msgspec.json.decode(reply.body, type=dict[str, list[str]])["lint_errors"])
     except (msgspec.MsgspecError, KeyError):
         said = reply.text.strip().removeprefix("Error: ")
-    return (said or f"status {reply.status_code}")[:MAX_WORDS]
+    return (said or f"status {reply.status}")[:MAX_WORDS]
 
 
-def _meters(reply: httpx.Response | None, stream: str) -> Meters:
+def _meters(reply: Reply | None, stream: str) -> Meters:
     """Return what a stream's statistics say; nothing is connected in those that cannot be had."""
-    if reply is None or reply.status_code != 200:
+    if reply is None or reply.status != 200:
         return Meters()
     return meters(reply.text, stream)
 
@@ -255,7 +256,7 @@ def _remove(benthos: str, stream: str) -> None:
         )
     except NotListening:
         return
-    if reply is None or reply.status_code not in (200, 404):
+    if reply is None or reply.status not in (200, 404):
         raise ActionError(f"Benthos at {benthos} does not remove stream {stream}: {words_of(reply)}")
 
 
@@ -263,17 +264,32 @@ class NotListening(ActionError):
     """Nothing listens at an address, so that no stream runs there."""
 
 
-def _ask(benthos: str, method: str, path: str, body: str = "", within: float = _ANSWER) -> httpx.Response | None:
-    """Return the answer to a request, None when there is none in time. Raises `ActionError` without a connection."""
-    import httpx  # not at the top: fsmctl knows of this type, too, and never asks
+def _ask(benthos: str, method: str, path: str, body: str = "", within: float = _ANSWER) -> Reply | None:
+    """Return the answer to a request, None when there is none in time. Raises `ActionError` without a connection.
 
+    Not as observers ask: an action blocks, and what cuts it short must get through.
+    """
+    import http.client  # not at the top: fsmctl knows of this type, too, and never asks
+
+    connection = http.client.HTTPConnection(benthos, timeout=within)
     try:
-        # verify=False: the address is plain http, and making an SSL context costs more than a request
-        with httpx.Client(base_url=f"http://{benthos}", timeout=within, trust_env=False, verify=False) as client:  # noqa: S501
-            return client.request(method, path, content=body or None)
-    except httpx.ConnectError as error:
-        raise NotListening(f"no Benthos listens at {benthos}: {error}") from None
-    except httpx.TimeoutException:
+        _connect(connection, benthos)
+        connection.request(method, path, body.encode() or None)
+        answer = connection.getresponse()
+        return Reply(answer.status, answer.read(MOST))
+    except TimeoutError:
         return None
-    except httpx.HTTPError as error:
-        raise ActionError(f"Benthos at {benthos}: {error or type(error).__name__}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise ActionError(f"Benthos at {benthos}: {str(error) or type(error).__name__}") from None
+    finally:
+        connection.close()
+
+
+def _connect(connection: HTTPConnection, benthos: str) -> None:
+    """Connect. Raises `NotListening`, or TimeoutError."""
+    try:
+        connection.connect()
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise NotListening(f"no Benthos listens at {benthos}: {error}") from None

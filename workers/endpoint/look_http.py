@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from workers.asking import Unexpected, get
 from workers.endpoint.config import HttpConfig
+from workers.http import NoReply
 
 
 async def look(config: HttpConfig) -> str:
-    """Return what came back. Raises `Unexpected` for another status or page, OSError or ValueError."""
-    import httpx  # not at the top: fsmctl knows of this type, too, and never looks
-
+    """Return what came back. Raises `Unexpected` for another status or page, or none."""
     try:
         status = await get(config.url, config.statuses, config.body, config.ca)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Unexpected(f"{config.url}: {str(error) or type(error).__name__}") from None
+    except NoReply as error:
+        raise Unexpected(f"{config.url}: {error}") from None
     return f"{config.url} answered {status}"
