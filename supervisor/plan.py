@@ -213,6 +213,8 @@ def _follow(
             transition, status = rules.restart(snapshot, status, found, view.settings, now) or (transition, status)
         if transition.action is None and stays:
             transition = orders.restart(snapshot) or transition
+    else:
+        status = rules.note(status, None, now)  # what was found of a life that is over is found no more
     if transition.action is not None:
         held = _held_back(subject, snapshot, status, transition.action, view, others, now)
         wanted = Step(subject, transition.reason, action=transition.action)

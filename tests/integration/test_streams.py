@@ -21,12 +21,12 @@ from tests.integration.benthos import FakeBenthos
 from workers.benthos.replies import meters
 from workers.dfc_read.config import DfcReadConfig
 from workers.dfc_read.observe import component, observe
-from workers.dfc_read.states import FlowObserved
+from workers.dfc_read.states import LOST, FlowObserved
 from workers.drivers.process import ProcessComponent
 from workers.drivers.streams import KEPT, StreamComponent, body_of, running, words_of
 from workers.duration import Duration
 from workers.http import Reply
-from workers.model import Observed
+from workers.model import Exit, Observed
 from workers.target import Target
 
 PROGRAMS = ("bento-v1.10.0", "benthos-v4.60.0")
@@ -256,8 +256,20 @@ def test_looks_follow_a_stream_from_life_to_life(plant: Plant) -> None:
     gone = plant.look(previous=later, at=1070.0)
     assert gone.last_exit is not None
     assert (gone.running, gone.last_exit.started_at, gone.last_exit.ended_at) == (False, 1059.0, 1070.0)
+    assert gone.last_exit.reason == LOST
     assert plant.look(previous=gone, at=1080.0).last_exit == gone.last_exit
     assert msgspec.json.decode(msgspec.json.encode(second), type=FlowObserved) == second
+
+
+def test_what_ended_by_itself_is_told_from_what_went_with_benthos(plant: Plant) -> None:
+    plant.do(Start())
+    first = plant.look(at=1000.0)
+    plant.benthos.inactive = True
+    ended = plant.look(previous=first, at=1010.0)
+    assert ended.last_exit == Exit(0, 999_000, started_at=999.0, ended_at=1010.0)
+    plant.benthos.close()
+    away = plant.look(previous=first, at=1010.0)
+    assert away.last_exit == Exit(0, 999_000, started_at=999.0, ended_at=1010.0, reason=LOST)
 
 
 def test_a_flow_without_a_stream_is_a_process_still(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from actions.start import Start
 from actions.stop import Stop
 from tests.factories import NOW, make_snapshot
 from workers.dfc_read.config import DfcReadConfig
-from workers.dfc_read.states import AWAY, CONNECTED, UNCONNECTED, FlowObserved, classify, derive
+from workers.dfc_read.states import AWAY, CONNECTED, LOST, UNCONNECTED, FlowObserved, classify, derive
 from workers.duration import Duration
 from workers.model import Exit, Signal, Snapshot, Transition
 from workers.process.states import Condition
@@ -118,10 +118,18 @@ def test_derive_takes_the_step_that_the_table_has_for_a_stream(
     assert derive(snapshot, NOW) == Transition(reason=classify(snapshot, observed)[1], **step)
 
 
-def test_a_stream_that_was_lost_early_says_so() -> None:
+def test_a_stream_that_ended_early_by_itself_says_so() -> None:
     snapshot = flow(msgspec.structs.replace(GONE, last_exit=ENDED))
     snapshot = msgspec.structs.replace(snapshot, status=msgspec.structs.replace(snapshot.status, since=NOW - 3))
     assert derive(snapshot, NOW).signal is Signal.EXITED_EARLY
+
+
+@pytest.mark.parametrize("observed", [GONE, ABSENT])
+def test_a_stream_that_went_with_its_benthos_has_not_failed_however_early(observed: FlowObserved) -> None:
+    lost = msgspec.structs.replace(ENDED, reason=LOST)
+    snapshot = flow(msgspec.structs.replace(observed, last_exit=lost))
+    snapshot = msgspec.structs.replace(snapshot, status=msgspec.structs.replace(snapshot.status, since=NOW - 3))
+    assert derive(snapshot, NOW).signal is Signal.EXITED
 
 
 STREAM: dict[str, Any] = {"input": {"generate": {"mapping": "root = 1"}}, "output": {"drop": {}}}

@@ -158,6 +158,15 @@ def test_a_fault_that_is_over_is_forgotten() -> None:
     assert (step.status.fault, step.status.fault_since) == ("", 0.0)
 
 
+def test_a_fault_of_a_life_that_is_over_is_forgotten_too() -> None:
+    gone = flow(
+        state="starting", fault=f"no-output: {WHY}", fault_since=NOW - 20, pid=None, start_ticks=0, started_at=None
+    )
+    (step,) = plan(gone).steps
+    assert step.status is not None
+    assert (step.status.fault, step.status.fault_since) == ("", 0.0)
+
+
 def test_nothing_is_restarted_that_is_to_stop() -> None:
     stopping = flow(fault=f"no-output: {WHY}", fault_since=NOW - 99)
     stopping = msgspec.structs.replace(stopping, desired=msgspec.structs.replace(stopping.desired, state="stopped"))

@@ -9,7 +9,7 @@ import msgspec
 from actions.model import ActionError, Component
 from workers.benthos.replies import MAX_WORDS, Meters, meters
 from workers.dfc_read.config import ACTIVE_WITHIN, DfcReadConfig
-from workers.dfc_read.states import FlowObserved
+from workers.dfc_read.states import LOST, FlowObserved
 from workers.drivers.streams import Running, StreamComponent, body_of, running
 from workers.http import NoConnection, NoReply, get, text
 from workers.model import Exit, Observed
@@ -94,13 +94,13 @@ async def _observe_stream(stream: StreamComponent, previous: Observed | None, co
             seen, values = await _ask_stream(stream)
     except NoConnection as error:
         away = f"nothing listens at {stream.benthos} ({error})"
-        return msgspec.structs.replace(base, away=away, last_exit=_exit(before, collected_at))
+        return msgspec.structs.replace(base, away=away, last_exit=_exit(before, collected_at, lost=True))
     except (ActionError, NoReply, ValueError, TimeoutError) as error:
         why = f"Benthos at {stream.benthos}: {error or type(error).__name__}"[:200]
         started_at, last_exit = (before.started_at, before.last_exit) if before else (None, None)
         return msgspec.structs.replace(base, error=why, started_at=started_at, last_exit=last_exit)
     if seen is None or not seen.active:
-        return msgspec.structs.replace(base, last_exit=_exit(before, collected_at))
+        return msgspec.structs.replace(base, last_exit=_exit(before, collected_at, lost=seen is None))
     flow = _metered(base, values.input_connected and values.output_connected, values)
     return _living(flow, stream.identify(seen), collected_at - seen.uptime, before)
 
@@ -118,12 +118,15 @@ def _living(flow: FlowObserved, config_id: str, started_at: float, before: FlowO
     return _with_rates(flow, before) if before is not None and same and before.running else flow
 
 
-def _exit(before: FlowObserved | None, ended_at: float) -> Exit | None:
-    """Name the life that has ended by the millisecond of its start; how it ended, nobody knows."""
+def _exit(before: FlowObserved | None, ended_at: float, lost: bool) -> Exit | None:
+    """Name the life that has ended by the millisecond of its start.
+
+    One that ended by itself Benthos still has, and does not run; `lost` is what it has no more.
+    """
     if before is None or before.started_at is None:
         return before.last_exit if before is not None else None
-    started_at = before.started_at
-    return Exit(pid=0, start_ticks=round(started_at * 1000), started_at=started_at, ended_at=ended_at)
+    started_at, why = before.started_at, LOST if lost else msgspec.UNSET
+    return Exit(pid=0, start_ticks=round(started_at * 1000), started_at=started_at, ended_at=ended_at, reason=why)
 
 
 async def _ask_stream(stream: StreamComponent) -> tuple[Running | None, Meters]:

@@ -10,7 +10,7 @@ import msgspec
 from actions.reconfigure import Reconfigure
 from workers.command import states as command
 from workers.machine import Entry, Machine
-from workers.model import Observed, Phase, Snapshot, Transition
+from workers.model import Observed, Phase, Signal, Snapshot, Transition
 from workers.process import states as process
 
 
@@ -37,6 +37,7 @@ class FlowObserved(Observed, frozen=True, kw_only=True):
     messages_out_per_second: float | None = None
 
 
+LOST = "Benthos has it no more"  # how a stream ended that went with its Benthos, or was removed there
 CONNECTED = "connected"  # wanted, there, both ends connected
 UNCONNECTED = "unconnected"  # wanted, there, an end is not connected or it does not answer
 AWAY = "away"  # wanted, a stream, and its Benthos is not there: nothing can be done until that is back
@@ -76,8 +77,15 @@ def derive(snapshot: Snapshot, now: float) -> Transition:
     observed = process.require_observed(snapshot)
     condition, reason = classify(snapshot, observed)
     is_stream = isinstance(observed, FlowObserved) and bool(observed.benthos)
-    signal_of = command.signal_of if is_stream else process.signal_of
+    signal_of = _signal_of_stream if is_stream else process.signal_of
     return MACHINE.step(snapshot.status.state, condition, reason, signal_of(snapshot, observed, now))
+
+
+def _signal_of_stream(snapshot: Snapshot, observed: Observed, now: float) -> Signal:
+    """Return what became known about lives of a stream; what its Benthos lost, however early, has not failed."""
+    signal, ended = command.signal_of(snapshot, observed, now), observed.last_exit
+    lost = ended is not None and ended.reason == LOST
+    return Signal.EXITED if lost and signal is Signal.EXITED_EARLY else signal
 
 
 def classify(snapshot: Snapshot, observed: Observed) -> tuple[str, str]:
