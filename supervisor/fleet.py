@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import msgspec
 
@@ -21,6 +21,7 @@ from supervisor.fleetfile import (
     FleetError,
     GroupTable,
     RuleTable,
+    Sasl,
     SupervisorTable,
     WorkerTable,
     convert,
@@ -37,18 +38,19 @@ from workers.model import KNOWN_LABELS, Desired
 from workers.process.config import ProcessConfig
 from workers.registry import WorkerRegistry
 
-_KIND_KEYS = ("address", "path", "status", "body", "tls", "ca", "command", "file", "max_age", "options")
+_SASL_KEYS = ("sasl", "username", "password_file")
+_KIND_KEYS = ("address", "path", "status", "body", "tls", "ca", *_SASL_KEYS, "command", "file", "max_age", "options")
 _REDPANDA_KEYS = ("admin", "brokers", "nodes", "leaderless", "under_replicated")
 _OWN_KEYS = ("address", "options")  # of a check that an installed package adds
 _KEYS_OF: dict[str, tuple[str, ...]] = {
     "tcp": ("address",),
     "redis": ("address",),
     "http": ("address", "path", "status", "body", "tls", "ca"),
-    "kafka": ("address",),
+    "kafka": ("address", "tls", "ca", *_SASL_KEYS),
     "process": (),
     "command": ("command",),
     "freshness": ("file", "max_age"),
-    "redpanda": (*_REDPANDA_KEYS, "tls", "ca"),
+    "redpanda": (*_REDPANDA_KEYS, "tls", "ca", *_SASL_KEYS),
 }
 _ADDRESS = {"address": 'the "HOST:PORT"'}
 _REQUIRED: dict[str, dict[str, str]] = {
@@ -454,6 +456,9 @@ class _Reader:
             nodes=table.nodes or 1,
             leaderless=table.leaderless or 0,
             under_replicated=table.under_replicated,
+            sasl=table.sasl or "",
+            username=table.username or "",
+            password_file=self._path(table.password_file or ""),
             options=self._options(number, label, table.options or {}),
             timeout=float(table.timeout),
             failures=table.failures,
@@ -469,6 +474,21 @@ class _Reader:
         if kind == "redpanda" and not (table.admin or table.brokers):
             expected = 'expected the URL of its admin API ("http://HOST:9644"), or Kafka brokers ["HOST:9092"], or both'
             raise self._fail("children", number, label, "check.admin", table.admin, expected)
+        self._login(number, label, kind, table)
+
+    def _login(self, number: int, label: str, kind: str, table: CheckTable) -> None:
+        """See that a login to Kafka is a whole one. Raises `FleetError`."""
+        if table.sasl and kind == "redpanda" and not table.brokers:
+            expected = "expected the Kafka brokers beside it that want a login; the admin API is asked without one"
+            raise self._fail("children", number, label, "check.sasl", table.sasl, expected)
+        for key in _SASL_KEYS:
+            value = getattr(table, key)
+            if table.sasl and not value:
+                expected = "expected it beside sasl: sasl, username and password_file make a login"
+                raise self._fail("children", number, label, f"check.{key}", value, expected)
+            if value and not table.sasl:
+                expected = f"expected sasl beside it: one of {', '.join(get_args(Sasl))}"
+                raise self._fail("children", number, label, f"check.{key}", value, expected)
 
     def _options(self, number: int, label: str, options: Mapping[str, object]) -> dict[str, OptionValue]:
         for name, value in options.items():

@@ -93,6 +93,9 @@ class GroupTable(Table, frozen=True, kw_only=True):
     max_in_action: Positive
 
 
+Sasl = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
 class CheckTable(Table, frozen=True, kw_only=True):
     """A child's `check`; None: not given."""
 
@@ -111,6 +114,9 @@ class CheckTable(Table, frozen=True, kw_only=True):
     nodes: Positive | None = None
     leaderless: Number | None = None
     under_replicated: Number | None = None
+    sasl: Sasl | None = None
+    username: str | None = None
+    password_file: str | None = None
     options: dict[str, Any] | None = None
     timeout: Duration = Duration(1.0)
     failures: Positive = 1
@@ -275,6 +281,7 @@ _CHOICES = {
     "stop_signal": get_args(StopSignal),
     "driver": get_args(DriverName),
     "worker_label": get_args(WorkerLabel),
+    "sasl": get_args(Sasl),
 }
 _FORMS = {
     NAME_PATTERN: NAME_WORDS,

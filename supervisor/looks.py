@@ -19,6 +19,7 @@ from supervisor.model import ChildObserved, ChildSpec, CollectorDocument, Lease
 from supervisor.runtime import Runtime
 from supervisor.store import Index, decode
 from supervisor.targets import folder_of, managed
+from workers.asking import CannotLook
 from workers.drivers.process import settled_look
 
 
@@ -72,7 +73,7 @@ async def _see_or_not(spec: ChildSpec, folder: Path, seen: ChildObserved | None,
     """Look at a child; one that cannot be looked at from here costs the tick nothing, and is unknown."""
     try:
         return await see_child(spec, folder, seen, now)
-    except probes.NotInstalled as error:
+    except CannotLook as error:
         failures = seen.failures if seen is not None else 0
         return ChildObserved(collected_at=now, failures=failures, unknown=True, error=f"unknown: {error}")
 
@@ -86,7 +87,7 @@ async def see_child(
 ) -> ChildObserved:
     """Look at a child: its process if known, then its check, which may be one of the installed packages' `own`.
 
-    Raises OSError or ValueError for a bad state.json, `NotInstalled`, or what an own check raises; `ActionError` when
+    Raises OSError or ValueError for a bad state.json, `CannotLook`, or what an own check raises; `ActionError` when
     its manager cannot tell whether it runs, and nothing else is asked.
     """
     before = previous if isinstance(previous, ChildObserved) else None

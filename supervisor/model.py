@@ -133,8 +133,9 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     `address` is for tcp, redis, http and kafka; `path`, `status`, `body` (a regular expression), `tls` and `ca` for
     http; `command` for command; `file` and `max_age` for freshness. For redpanda: `admin` is the URL of its admin API,
     `brokers` are Kafka addresses (one of the two may be empty), `nodes` is how many brokers have to live, `leaderless`
-    and `under_replicated` how many such partitions may be (None: any number); `tls` is of Kafka, `ca` of both. A `kind`
-    that is not built in is a check of an installed package: `address` and `options` are for it.
+    and `under_replicated` how many such partitions may be (None: any number); `tls` is of Kafka, `ca` of both. `sasl`
+    is the mechanism by which `username` logs in to Kafka ("": nobody does); who asks reads the `password_file`. A
+    `kind` that is not built in is a check of an installed package: `address` and `options` are for it.
     """
 
     kind: str = "tcp"
@@ -152,6 +153,9 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 1
     leaderless: int = 0
     under_replicated: int | None = None
+    sasl: str = ""
+    username: str = ""
+    password_file: str = ""
     options: dict[str, OptionValue] = {}
     timeout: float = 1.0
     failures: int = 1

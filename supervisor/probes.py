@@ -17,7 +17,7 @@ from supervisor import redpanda
 from supervisor.clock import SystemClock
 from supervisor.extensions import OwnCheck
 from supervisor.model import Check, ChildSpec
-from workers.asking import MAX_REPLY, Unexpected, get, in_thread, trust
+from workers.asking import MAX_REPLY, CannotLook, Unexpected, get, in_thread, trust
 from workers.asking import connect as _connect
 from workers.drivers import kafka
 from workers.drivers.minding import ask_async, complaint, request
@@ -33,10 +33,6 @@ class CheckFailed(Exception):
     """A child did not answer as it should; the message says how."""
 
 
-class NotInstalled(Exception):
-    """A check that no installed package brings: nothing is known of the child then."""
-
-
 @dataclass(frozen=True)
 class Found:
     """What a check that passed has seen: in words, and the topics that are not there."""
@@ -48,14 +44,14 @@ class Found:
 async def probe(spec: ChildSpec, own: Mapping[str, OwnCheck] = MappingProxyType({})) -> Found:
     """Ask a child whether it works, by a built-in check or one of the installed packages' `own`; return what was seen.
 
-    Raises `CheckFailed`, `NotInstalled`, or what an own check raises; never takes longer than the check's timeout
+    Raises `CheckFailed`, `CannotLook`, or what an own check raises; never takes longer than the check's timeout
     (seconds).
     """
     check = spec.check
     if check.kind not in _PROBES and check.kind not in own:
-        raise NotInstalled(f"no installed package has a check of kind {check.kind!r} (fsm_supervisor.checks)")
-    if check.brokers:
-        await _load_kafka()
+        raise CannotLook(f"no installed package has a check of kind {check.kind!r} (fsm_supervisor.checks)")
+    if check.brokers or check.sasl:
+        await in_thread(kafka.load)
     try:
         async with asyncio.timeout(check.timeout):
             found = await (_PROBES[check.kind](spec, check) if check.kind in _PROBES else own[check.kind](spec))
@@ -95,7 +91,15 @@ async def _http(_spec: ChildSpec, check: Check) -> None:
     await get(url, check.status, check.body, check.ca)
 
 
-async def _kafka(_spec: ChildSpec, check: Check) -> None:
+async def _kafka(spec: ChildSpec, check: Check) -> None:
+    """Log in, if the check says as whom; else shake hands, as anybody may."""
+    if check.sasl:
+        await _metadata(spec, check)
+    else:
+        await _handshake(check)
+
+
+async def _handshake(check: Check) -> None:
     """Shake hands as a Kafka client does: ApiVersions version 0, which every broker since 0.10 answers to anybody.
 
     https://kafka.apache.org/protocol.html: size, then api key, api version, correlation id, client id; the answer has
@@ -104,7 +108,7 @@ async def _kafka(_spec: ChildSpec, check: Check) -> None:
     """
     name = b"fsm-supervisor"
     question = struct.pack(">hhih", _API_VERSIONS, 0, _CORRELATION, len(name)) + name
-    reader, writer = await _connect(check.address)
+    reader, writer = await _connect(check.address, trust(check.tls, check.ca))
     try:
         writer.write(struct.pack(">i", len(question)) + question)
         (size,) = struct.unpack(">i", await reader.readexactly(4))
@@ -179,14 +183,6 @@ async def _reply(check: Check, path: str, kind: type[T]) -> T:
         return msgspec.json.decode(reply.body, type=kind)
     except msgspec.MsgspecError as error:
         raise CheckFailed(f"{url} answered {reply.body[:60]!r}, expected Redpanda's admin API: {error}") from None
-
-
-async def _load_kafka() -> None:
-    """Import Kafka's client before the time of a look begins to run."""
-    try:
-        await in_thread(kafka.load)
-    except kafka.NoKafkaClient as error:
-        raise NotInstalled(str(error)) from None
 
 
 async def _metadata(spec: ChildSpec, check: Check) -> kafka.Seen:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from supervisor.model import Check
-from workers.drivers.kafka import Brokers, Seen
+from workers.drivers.kafka import Brokers, Login, Seen
 
 READY, BROKERS, HEALTH = "/v1/status/ready", "/v1/brokers", "/v1/cluster/health_overview"
 
@@ -97,8 +97,9 @@ class Cluster:
 
 
 def brokers_of(check: Check) -> Brokers:
-    """Return where a check asks Kafka."""
-    return Brokers(check.brokers, check.timeout, check.tls, check.ca)
+    """Return where a check asks Kafka, and as whom."""
+    login = Login(check.sasl, check.username, check.password_file) if check.sasl else None
+    return Brokers(check.brokers or (check.address,), check.timeout, check.tls, check.ca, login)
 
 
 def fault(check: Check, cluster: Cluster) -> str:

@@ -21,7 +21,7 @@ import pytest
 from tests.certificates import Certificates
 from tests.live.system import free_ports
 from tests.waiting import wait_until
-from workers.drivers.kafka import Brokers, KafkaFailed, ask
+from workers.drivers.kafka import Brokers, KafkaFailed, Login, ask
 
 VERSION = "4.1.1"  # the newest series of brokers that run on Java 17
 LIBS = Path(__file__).parent.parent / ".kafka" / "libs"
@@ -51,6 +51,19 @@ ssl.truststore.type=PEM
 ssl.truststore.location={ca}
 """
 
+USER, PASSWORD = "fsm", "told nobody"
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_LOGINS = """
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.{listener}.plain.sasl.jaas.config={plain} required \\
+  username="{user}" password="{password}" user_{user}="{password}";
+listener.name.{listener}.scram-sha-256.sasl.jaas.config={scram} required;
+listener.name.{listener}.scram-sha-512.sasl.jaas.config={scram} required;
+"""
+_PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
+_SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
+
 
 def jars() -> Path:
     """Return the folder of Kafka's jars; skip the test, with the reason, where it or Java is missing."""
@@ -64,19 +77,25 @@ def jars() -> Path:
 
 @dataclass
 class KafkaPeer:
-    """One broker, its own controller. `auto`: it makes topics that are asked for. `tls`: it speaks TLS alone."""
+    """One broker, its own controller.
+
+    `auto`: it makes topics that are asked for. `tls`: it speaks TLS alone. `logins`: who is not `USER` with `PASSWORD`,
+    by any of `MECHANISMS`, is told nothing.
+    """
 
     folder: Path
     libs: Path
     auto: bool = False
     tls: Certificates | None = None
+    logins: bool = False
     process: subprocess.Popen[bytes] | None = None
     port: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Write its settings and format its data folder."""
         self.port, controller = free_ports(2)
-        protocol, auto = "SSL" if self.tls else "PLAINTEXT", str(self.auto).lower()
+        protocol = ("SASL_" if self.logins else "") + ("SSL" if self.tls else "PLAINTEXT")
+        auto, scram = str(self.auto).lower(), []
         text = _PROPERTIES.format(
             port=self.port, controller=controller, folder=self.folder, auto=auto, protocol=protocol
         )
@@ -84,8 +103,16 @@ class KafkaPeer:
             both = Path(self.tls.key("server")).read_text() + Path(self.tls.pem("server")).read_text()
             (self.folder / "server.both").write_text(both)
             text += _TLS.format(folder=self.folder, ca=self.tls.pem("ca"))
+        if self.logins:
+            self.password_file.write_text(f"{PASSWORD}\n")
+            who = {"user": USER, "password": PASSWORD, "plain": _PLAIN, "scram": _SCRAM}
+            text += _LOGINS.format(listener=protocol.lower(), **who)
+            for mechanism in MECHANISMS[1:]:
+                scram += ["--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]"]
         self.properties.write_text(text)
-        self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c", str(self.properties))
+        self._java(
+            "kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c", str(self.properties), *scram
+        )
 
     @property
     def properties(self) -> Path:
@@ -98,9 +125,15 @@ class KafkaPeer:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def password_file(self) -> Path:
+        """Return the file of the password, if it wants one."""
+        return self.folder / "password"
+
+    @property
     def brokers(self) -> Brokers:
         """Return where it is asked."""
-        return Brokers((self.address,), 5.0, self.tls is not None, self.tls.pem("ca") if self.tls else "")
+        login = Login(MECHANISMS[1], USER, str(self.password_file)) if self.logins else None
+        return Brokers((self.address,), 5.0, self.tls is not None, self.tls.pem("ca") if self.tls else "", login)
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command of a class of Kafka's; with no arguments that of the broker."""
@@ -119,9 +152,11 @@ class KafkaPeer:
 
 
 @contextmanager
-def running(folder: Path, auto: bool = False, tls: Certificates | None = None) -> Iterator[KafkaPeer]:
+def running(
+    folder: Path, auto: bool = False, tls: Certificates | None = None, logins: bool = False
+) -> Iterator[KafkaPeer]:
     """Yield a Kafka that answers; end it with the block."""
-    peer = KafkaPeer(folder, jars(), auto, tls)
+    peer = KafkaPeer(folder, jars(), auto, tls, logins)
     with (folder / "kafka.out").open("wb") as output:
         process = subprocess.Popen(peer.command(), stdout=output, stderr=output, cwd=folder)
     peer.process = process

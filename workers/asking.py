@@ -60,10 +60,12 @@ async def in_thread(call: Callable[[], T]) -> T:
     return await answer
 
 
-async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to "HOST:PORT". Raises OSError."""
+async def connect(
+    address: str, tls: ssl.SSLContext | bool = False
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to "HOST:PORT", over TLS if `trust` says whom to believe. Raises OSError."""
     host, _, port = address.rpartition(":")
-    return await asyncio.open_connection(host.strip("[]"), int(port), limit=MAX_REPLY)
+    return await asyncio.open_connection(host.strip("[]"), int(port), limit=MAX_REPLY, ssl=tls or None)
 
 
 async def get(url: str, statuses: Sequence[int], body: str = "", ca: str = "") -> int:

@@ -88,7 +88,7 @@ def test_a_check_of_an_installed_package_is_asked_and_one_that_is_not_installed_
     assert (plc.failures >= 1, plc.error) == (True, "h:502: no unit 7")
     assert (robot.unknown, robot.failures) == (True, 0)
     why = "no installed package has a check of kind 'profinet' (fsm_supervisor.checks)"
-    assert robot.error == f"unknown: NotInstalled: {why}"
+    assert robot.error == f"unknown: CannotLook: {why}"
 
 
 def test_s14_observations_go_on_while_the_circuit_is_open(runtime: Runtime) -> None:

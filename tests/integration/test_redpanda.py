@@ -15,16 +15,18 @@ from typing import Any
 import pytest
 
 from actions.create_topics import Topic
+from actions.model import ActionError
 from supervisor.looks import see_child
 from supervisor.model import Check, ChildSpec
-from supervisor.probes import CheckFailed, Found, NotInstalled, probe
+from supervisor.probes import CheckFailed, Found, probe
+from supervisor.redpanda import brokers_of
 from tests.certificates import make_certificates
 from tests.factories import NOW, make_child
-from tests.kafka_peer import KafkaPeer, running
+from tests.kafka_peer import MECHANISMS, USER, KafkaPeer, running
 from tests.redpanda_admin import BROKERS, HEALTH, READY, AdminApi, broker, health, serving
 from tests.waiting import wait_until
-from workers.asking import in_thread
-from workers.drivers.kafka import Brokers, KafkaFailed, ask, create
+from workers.asking import CannotLook, in_thread
+from workers.drivers.kafka import Brokers, KafkaFailed, Topics, ask, create
 from workers.http import MOST
 
 ALL_WELL = "3 of 3 brokers alive; no leaderless partitions; no under-replicated partitions"
@@ -40,6 +42,20 @@ def api() -> Iterator[AdminApi]:
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaPeer]:
     with running(tmp_path_factory.mktemp("kafka"), auto=True) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaPeer]:
+    """Yield a Kafka over TLS that tells nobody anything who does not log in."""
+    certificates = make_certificates(tmp_path_factory.mktemp("tls"))
+    with running(tmp_path_factory.mktemp("kafka"), tls=certificates, logins=True) as made:
+        yield made
+
+
+def login(peer: KafkaPeer, mechanism: str = "PLAIN") -> dict[str, Any]:
+    """Return the keys of a check that say as whom that Kafka is asked."""
+    ca = peer.tls.pem("ca") if peer.tls else ""
+    return {"tls": True, "ca": ca, "sasl": mechanism, "username": USER, "password_file": str(peer.password_file)}
 
 
 def child(topics: tuple[Topic, ...] = (), **check: Any) -> ChildSpec:
@@ -125,7 +141,7 @@ def test_a_kafka_that_listens_nowhere_has_failed_and_leaves_no_thread_behind() -
 
 def test_without_the_client_library_nothing_is_known_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kafka", None)  # as python sees a package that is not there
-    with pytest.raises(NotInstalled, match=r"kafka-python is not installed.*pip install 'fsm-supervisor\[kafka\]'"):
+    with pytest.raises(CannotLook, match=r"kafka-python is not installed.*pip install 'fsm-supervisor\[kafka\]'"):
         look(child(brokers=("127.0.0.1:1",)))
 
 
@@ -206,6 +222,48 @@ def test_a_kafka_over_tls_is_believed_by_the_certificate_of_its_ca_alone(tmp_pat
         for wrong in ({"tls": True, "ca": certificates.pem("other")}, {"tls": False}):
             with pytest.raises(CheckFailed, match=f"^(no answer from )?{tls.address}"):
                 look(child(brokers=(tls.address,), timeout=1.0, **wrong))
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_a_kafka_that_wants_a_login_is_seen_and_topics_are_created_by_each_mechanism(
+    guarded: KafkaPeer, mechanism: str
+) -> None:
+    wanted = Topic(name=f"by-{mechanism}", partitions=2)
+    spec = child((wanted,), brokers=(guarded.address,), **login(guarded, mechanism))
+    assert look(spec) == Found("1 broker alive; no leaderless partitions", (wanted.name,))
+    assert Topics(brokers_of(spec.check), (wanted,)).create((wanted,)) == {}
+    assert look(spec) == Found("1 broker alive; no leaderless partitions")
+    look(make_child(process=None, check=Check(kind="kafka", address=guarded.address, **login(guarded, mechanism))))
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_of_a_kafka_that_refuses_our_login_nothing_is_known(guarded: KafkaPeer, mechanism: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("guessed\n")
+    spec = child(brokers=(guarded.address,), **{**login(guarded, mechanism), "password_file": str(wrong)})
+    said = (
+        f"{guarded.address} does not let user 'fsm' in by {mechanism}; expected that mechanism there, and the "
+        f"password in {wrong}"
+    )
+    with pytest.raises(CannotLook) as caught:
+        look(spec)
+    assert str(caught.value) == said
+    with pytest.raises(ActionError) as refused:
+        Topics(brokers_of(spec.check), (Topic(name="x"),)).missing()
+    assert str(refused.value) == said
+
+
+def test_a_kafka_that_wants_a_login_has_failed_for_a_check_without_one(guarded: KafkaPeer) -> None:
+    anonymous = child(brokers=(guarded.address,), timeout=1.5, tls=True, ca=login(guarded)["ca"])
+    with pytest.raises(CheckFailed, match=f"^(no answer from )?{guarded.address}"):
+        look(anonymous)
+    with pytest.raises(KafkaFailed, match=r"Unable to bootstrap .*: it hung up on who did not log in; expected sasl"):
+        ask(brokers_of(anonymous.check), [])
+
+
+def test_a_kafka_says_its_first_words_over_tls_to_anybody(guarded: KafkaPeer) -> None:
+    check = Check(kind="kafka", address=guarded.address, timeout=5.0, tls=True, ca=login(guarded)["ca"])
+    assert look(make_child(process=None, check=check)) == Found()
 
 
 def test_what_is_no_kafka_has_failed(api: AdminApi) -> None:

@@ -1,4 +1,4 @@
-"""A real Kafka as a fleet's broker: its topics come before the flow that needs them; it is restarted when it dies."""
+"""A real Kafka that wants a login as a fleet's broker: topics come before the flow; it is restarted when it dies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from supervisor.model import ChildObserved
 from tests.conftest import RedisServer
-from tests.kafka_peer import KafkaPeer, jars
+from tests.kafka_peer import PASSWORD, USER, KafkaPeer, jars
 from tests.live.pieces import NAME, Pieces, pieces_in
 from tests.waiting import wait_until
 from workers.drivers.kafka import ask
@@ -25,7 +25,7 @@ CHILD = "child/broker"
 def peer(tmp_path: Path) -> KafkaPeer:
     """Return a Kafka that does not run yet."""
     (tmp_path / "kafka").mkdir()
-    return KafkaPeer(tmp_path / "kafka", jars())
+    return KafkaPeer(tmp_path / "kafka", jars(), logins=True)
 
 
 @pytest.fixture
@@ -51,8 +51,15 @@ node = "edge-1"
 command = {json.dumps(peer.command())}
 cwd = "{peer.folder}"
 start_grace = "2m"
-check = {{ kind = "redpanda", brokers = ["{peer.address}"], timeout = "5s" }}
 topics = ["readings", "alarms:3"]
+
+[children.check]
+kind = "redpanda"
+brokers = ["{peer.address}"]
+timeout = "5s"
+sasl = "SCRAM-SHA-512"
+username = "{USER}"
+password_file = "{peer.password_file}"
 
 [[workers]]
 id = "flow"
@@ -67,12 +74,21 @@ def seen(pieces: Pieces) -> ChildObserved | None:
     return pieces.store.read(ChildObserved, pieces.store.keys(NAME).observed("edge-1", CHILD))
 
 
+def everything(redis_server: RedisServer) -> dict[bytes, bytes]:
+    """Return all that is in Redis, as it is stored and not compressed."""
+    with redis_server.connect() as client:
+        client.config_set("rdbcompression", "no")
+        found = {key: client.dump(key) or b"" for key in client.scan_iter()}
+        client.config_set("rdbcompression", "yes")
+    return found
+
+
 def ended(pieces: Pieces, item: str, action: str) -> list[dict[str, str]]:
     return pieces.events(event="action.ended", worker_id=item, action=action, outcome="success")
 
 
 def test_topics_come_before_the_flow_and_a_killed_broker_is_restarted_with_all_that_it_held(
-    pieces: Pieces, peer: KafkaPeer
+    pieces: Pieces, peer: KafkaPeer, redis_server: RedisServer
 ) -> None:
     pieces.apply(fleet(peer))
     pieces.start_supervisor()
@@ -95,3 +111,6 @@ def test_topics_come_before_the_flow_and_a_killed_broker_is_restarted_with_all_t
     again = seen(pieces)
     assert again is not None
     assert again.pid not in (None, found.pid)
+    stored = everything(redis_server)
+    assert [key for key, value in stored.items() if str(peer.password_file).encode() in value] != []
+    assert [key for key, value in stored.items() if PASSWORD.encode() in value] == []

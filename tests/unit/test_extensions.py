@@ -18,8 +18,9 @@ from supervisor.extensions import load_extensions
 from supervisor.fleet import read_fleets
 from supervisor.fleetfile import FleetError
 from supervisor.model import Check
-from supervisor.probes import CheckFailed, NotInstalled, probe
+from supervisor.probes import CheckFailed, probe
 from tests.factories import make_child
+from workers.asking import CannotLook
 from workers.drivers.process import ProcessComponent
 from workers.target import Target
 
@@ -161,7 +162,7 @@ def test_an_installed_check_is_asked_and_one_that_is_not_installed_knows_nothing
     asyncio.run(probe(well, own))
     with pytest.raises(CheckFailed, match="h:502: no unit 8"):
         asyncio.run(probe(make_child(check=Check(kind="modbus", address="h:502", options={"unit": 8})), own))
-    with pytest.raises(NotInstalled, match="no installed package has a check of kind 'modbus'"):
+    with pytest.raises(CannotLook, match="no installed package has a check of kind 'modbus'"):
         asyncio.run(probe(well))
 
 

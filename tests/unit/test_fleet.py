@@ -167,7 +167,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         TOP + CHILD + 'check = { adress = "h:1" }\n',
         "[[children]] number 1 (name 'b'), key check: unknown key 'adress' (value 'h:1'); "
         "expected one of address, admin, body, brokers, ca, command, failures, file, kind, leaderless, max_age, "
-        "nodes, options, path, status, successes, timeout, tls, under_replicated",
+        "nodes, options, password_file, path, sasl, status, successes, timeout, tls, under_replicated, username",
     ),
     "unknown key of a runbook": (
         TOP + CHILD + CHECK + 'runbook = { url = "u", pages = 1 }\n',
@@ -1016,6 +1016,14 @@ OF_KIND = {
             ca="CWD/ca.pem",
         ),
     ),
+    "redpanda with a login": (
+        '{ kind = "redpanda", brokers = ["h:9092"], sasl = "SCRAM-SHA-512", username = "fsm", password_file = "pw" }',
+        Check(kind="redpanda", brokers=("h:9092",), sasl="SCRAM-SHA-512", username="fsm", password_file="CWD/pw"),
+    ),
+    "kafka with a login": (
+        '{ kind = "kafka", address = "h:9092", tls = true, sasl = "PLAIN", username = "fsm", password_file = "pw" }',
+        Check(kind="kafka", address="h:9092", tls=True, sasl="PLAIN", username="fsm", password_file="CWD/pw"),
+    ),
     "process": (
         '{ kind = "process", failures = 2, successes = 3 }',
         Check(kind="process", failures=2, successes=3),
@@ -1026,7 +1034,7 @@ OF_KIND = {
 @pytest.mark.parametrize(("text", "check"), OF_KIND.values(), ids=OF_KIND.keys())
 def test_a_check_may_be_of_another_kind_than_its_childs_type_has(text: str, check: Check, tmp_path: Path) -> None:
     (child,) = read_fleet(written(tmp_path, TOP + CHILD + f"check = {text}\n"), TYPES).children
-    paths = {"ca": check.ca.replace("CWD", str(tmp_path)), "file": check.file.replace("CWD", str(tmp_path))}
+    paths = {key: getattr(check, key).replace("CWD", str(tmp_path)) for key in ("ca", "file", "password_file")}
     assert child.check == msgspec.structs.replace(check, **paths)
 
 
@@ -1041,8 +1049,8 @@ def test_a_childs_type_says_where_it_is_asked(kind: str, path: str, tmp_path: Pa
     [
         (
             '{ kind = "kafka", address = "h:1", path = "/x" }',
-            "key check.path: value '/x': a check of kind kafka has no such key; expected one of address, timeout, "
-            "failures, successes",
+            "key check.path: value '/x': a check of kind kafka has no such key; expected one of address, tls, ca, "
+            "sasl, username, password_file, timeout, failures, successes",
         ),
         (
             '{ kind = "freshness", file = "beat", address = "h:1" }',
@@ -1072,12 +1080,31 @@ def test_a_childs_type_says_where_it_is_asked(kind: str, path: str, tmp_path: Pa
         (
             '{ kind = "redpanda", address = "h:9644" }',
             "key check.address: value 'h:9644': a check of kind redpanda has no such key; expected one of admin, "
-            "brokers, nodes, leaderless, under_replicated, tls, ca, timeout, failures, successes",
+            "brokers, nodes, leaderless, under_replicated, tls, ca, sasl, username, password_file, timeout, failures, "
+            "successes",
         ),
         (
             '{ kind = "kafka", address = "h:9092", brokers = ["h:9092"] }',
             "key check.brokers: value ['h:9092']: a check of kind kafka has no such key; expected one of address, "
-            "timeout, failures, successes",
+            "tls, ca, sasl, username, password_file, timeout, failures, successes",
+        ),
+        (
+            '{ kind = "kafka", address = "h:9092", sasl = "GSSAPI" }',
+            "key check.sasl: value 'GSSAPI': expected one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
+        ),
+        (
+            '{ kind = "kafka", address = "h:9092", sasl = "PLAIN", username = "fsm" }',
+            "key check.password_file: value None: expected it beside sasl: sasl, username and password_file make a "
+            "login",
+        ),
+        (
+            '{ kind = "kafka", address = "h:9092", username = "fsm", password_file = "pw" }',
+            "key check.username: value 'fsm': expected sasl beside it: one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
+        ),
+        (
+            '{ kind = "redpanda", admin = "http://h:9644", sasl = "PLAIN", username = "fsm", password_file = "pw" }',
+            "key check.sasl: value 'PLAIN': expected the Kafka brokers beside it that want a login; the admin API is "
+            "asked without one",
         ),
         (
             '{ kind = "redpanda", admin = "h:9644" }',

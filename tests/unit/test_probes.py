@@ -19,7 +19,7 @@ import pytest
 from supervisor.model import Check
 from supervisor.probes import CheckFailed, Found, probe
 from tests.factories import make_child
-from workers.asking import MAX_REPLY
+from workers.asking import MAX_REPLY, CannotLook
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -182,6 +182,21 @@ def test_an_https_child_is_believed_by_its_authority_and_by_no_other(certificate
     ask("http", page("ok"), tls=context, ca=str(cert))
     with pytest.raises(CheckFailed, match="CERTIFICATE_VERIFY_FAILED"):
         ask("http", page("ok"), tls=context)
+
+
+def test_a_kafka_over_tls_is_believed_by_its_authority_and_by_no_other(
+    certificate: tuple[Path, ssl.SSLContext],
+) -> None:
+    cert, context = certificate
+    ask("kafka", broker(KAFKA), tls=context, ca=str(cert))
+    with pytest.raises(CheckFailed, match="CERTIFICATE_VERIFY_FAILED"):
+        ask("kafka", broker(KAFKA), tls=context)
+
+
+def test_a_kafka_that_wants_a_login_is_not_asked_without_its_password(tmp_path: Path) -> None:
+    login = {"sasl": "PLAIN", "username": "fsm", "password_file": str(tmp_path / "pw")}
+    with pytest.raises(CannotLook, match=rf"^password_file: {tmp_path}/pw cannot be read: No such file or directory$"):
+        ask("kafka", broker(KAFKA), **login)
 
 
 # -- kafka ------------------------------------------------------------------------------------------------------------

@@ -14,12 +14,10 @@ from typing import Any
 
 from actions.create_topics import Topic
 from actions.model import ActionError
+from workers.asking import CannotLook
+from workers.drivers.process import text_of
 
 ALREADY_EXISTS, UNKNOWN = 36, 3  # error codes of Kafka's protocol: of a topic to create, and of one asked for
-
-
-class NoKafkaClient(Exception):
-    """The client library is not installed."""
 
 
 class KafkaFailed(Exception):
@@ -27,17 +25,27 @@ class KafkaFailed(Exception):
 
 
 @dataclass(frozen=True)
+class Login:
+    """Who we are to a cluster: the mechanism of SASL, a user, and the file that his password is read from each time."""
+
+    mechanism: str
+    username: str
+    password_file: str
+
+
+@dataclass(frozen=True)
 class Brokers:
     """Where a cluster is asked: addresses "HOST:PORT".
 
     `timeout` is in seconds, for finding the cluster, and again for each question. `tls`: over TLS; `ca` is the file of
-    those whose certificates are believed, "" the host's.
+    those whose certificates are believed, "" the host's. Without `login` it is asked as nobody.
     """
 
     addresses: tuple[str, ...]
     timeout: float
     tls: bool = False
     ca: str = ""
+    login: Login | None = None
 
     def __str__(self) -> str:
         """Return the addresses."""
@@ -54,7 +62,7 @@ class Seen:
 
 
 def ask(brokers: Brokers, topics: Sequence[str]) -> Seen:
-    """Return what a cluster says of itself and of these topics. Raises `KafkaFailed` or `NoKafkaClient`."""
+    """Return what a cluster says of itself and of these topics. Raises `KafkaFailed` or `CannotLook`."""
     with _client(brokers) as client:
         living = [one for one in client.describe_cluster()["brokers"] if not one.get("is_fenced", False)]
         found = client.describe_topics(list(topics)) if topics else []
@@ -66,7 +74,7 @@ def ask(brokers: Brokers, topics: Sequence[str]) -> Seen:
 def create(brokers: Brokers, topics: Sequence[Topic]) -> dict[str, str]:
     """Create topics; return why each one that is not there now was refused. One that is there already is left as it is.
 
-    Raises `KafkaFailed` or `NoKafkaClient`.
+    Raises `KafkaFailed` or `CannotLook`.
     """
     wanted = {topic.name: _as_asked(topic) for topic in topics}
     with _client(brokers) as client:
@@ -95,7 +103,7 @@ class Topics:
         """Return those that are not there. Raises `ActionError`."""
         try:
             there = ask(self.brokers, [topic.name for topic in self.topics]).partitions
-        except (KafkaFailed, NoKafkaClient) as error:
+        except (KafkaFailed, CannotLook) as error:
             raise ActionError(str(error)) from None
         return tuple(topic for topic in self.topics if topic.name not in there)
 
@@ -103,16 +111,16 @@ class Topics:
         """Create these; return why each was refused that was. Raises `ActionError`."""
         try:
             return create(self.brokers, topics)
-        except (KafkaFailed, NoKafkaClient) as error:
+        except (KafkaFailed, CannotLook) as error:
             raise ActionError(str(error)) from None
 
 
 def load() -> None:
-    """Import the library, which takes longer than a look may. Raises `NoKafkaClient`."""
+    """Import the library, which takes longer than a look may. Raises `CannotLook`."""
     try:
         import kafka  # noqa: F401 - it is used where it is imported again
     except ImportError:
-        raise NoKafkaClient(
+        raise CannotLook(
             "kafka-python is not installed, which asks Kafka; expected it beside this package: "
             "pip install 'fsm-supervisor[kafka]'"
         ) from None
@@ -127,10 +135,12 @@ def _client(brokers: Brokers) -> Iterator[Any]:
     from kafka.errors import KafkaError
     from kafka.net.compat import KafkaNetClient
 
+    given, course = _given(brokers.login), _Course(brokers.login is not None)
     made: list[Any] = []
 
     def net_client(**config: Any) -> Any:
         made.append(KafkaNetClient(**config))
+        course.follow(made[-1]._manager)
         return made[-1]
 
     try:
@@ -139,16 +149,90 @@ def _client(brokers: Brokers) -> Iterator[Any]:
             client_id="fsm-supervisor",
             bootstrap_timeout_ms=_ms(brokers.timeout),
             request_timeout_ms=_ms(brokers.timeout),
-            security_protocol="SSL" if brokers.tls else "PLAINTEXT",
+            security_protocol=("SASL_" if brokers.login else "") + ("SSL" if brokers.tls else "PLAINTEXT"),
             ssl_cafile=brokers.ca or None,
             kafka_client=net_client,
+            **given,
         )
     except KafkaError as error:
-        raise KafkaFailed(f"{brokers}: {str(error) or type(error).__name__}") from None
+        if brokers.login is not None and course.refused:
+            who = f"user {brokers.login.username!r} in by {brokers.login.mechanism}"
+            expected = f"expected that mechanism there, and the password in {brokers.login.password_file}"
+            raise CannotLook(f"{brokers} does not let {who}; {expected}") from None
+        raise KafkaFailed(f"{brokers}: {_words(error)}{course.hint}") from None
     finally:
         for one in made:  # a client that finds no cluster raises before there is anything else to close
             one.close()
             one._manager._net.stop()
+
+
+class _Course:
+    """What became of a client's connections, of which the library tells its log alone."""
+
+    def __init__(self, has_login: bool) -> None:
+        """Follow a client that logs in, or not."""
+        self._has_login = has_login
+        self._opened = False
+        self._failure = ""
+        self.refused = False
+
+    @property
+    def hint(self) -> str:
+        """Return why no cluster may have been found, as a message ends; "" if nothing is known."""
+        if self._failure:
+            return f": {self._failure}"
+        anonymous = self._opened and not self._has_login
+        return ": it hung up on who did not log in; expected sasl in the check?" if anonymous else ""
+
+    def follow(self, manager: Any) -> None:
+        """Follow its connections. Once our login was refused there are no more: the library would try on and on."""
+        from kafka.errors import SaslAuthenticationFailedError
+
+        get_connection = manager.get_connection
+
+        def get(*args: Any, **options: Any) -> Any:
+            if self.refused:
+                raise SaslAuthenticationFailedError
+            connection = get_connection(*args, **options)
+            is_new = connection.broker_version_data is None  # which it knows from the first answer on, before the login
+            connection.init_future.add_callback(self._has_opened)
+            connection.init_future.add_errback(
+                lambda error: self._has_failed(error, is_new and connection.broker_version_data is not None)
+            )
+            return connection
+
+        manager.get_connection = get
+
+    def _has_opened(self, _: object) -> None:
+        self._opened = True
+
+    def _has_failed(self, error: Exception, in_login: bool) -> None:
+        """Note why. A broker that refuses a login says so and hangs up, and the library may see only the latter."""
+        from kafka.errors import KafkaConnectionError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError
+
+        self._failure = _words(error)
+        told = isinstance(error, (SaslAuthenticationFailedError, UnsupportedSaslMechanismError))
+        self.refused = self._has_login and (told or (in_login and isinstance(error, KafkaConnectionError)))
+
+
+def _words(error: Exception) -> str:
+    """Return what an error of the library's says, without its class."""
+    return str(error.args[0]) if error.args else str(error) or type(error).__name__
+
+
+def _given(login: Login | None) -> dict[str, str]:
+    """Return what the library is told of a login. Raises `CannotLook` without its password, which nothing tells."""
+    if login is None:
+        return {}
+    try:
+        password = text_of(login.password_file, "password_file").removesuffix("\n")
+    except ActionError as error:
+        raise CannotLook(str(error)) from None
+    return {
+        "sasl_mechanism": login.mechanism,
+        "sasl_plain_username": login.username,
+        "sasl_plain_password": password,
+    }
 
 
 def _ms(seconds: float) -> int:
