@@ -20,12 +20,13 @@ _NOT_WISHES = frozenset({"schema", "name", "source", "applied_at", "config_id", 
 class Stored(msgspec.Struct, frozen=True):
     """What a supervisor has now: its settings (None: it is new), and the place and file layer of each id.
 
-    A layer that cannot be read is not there.
+    A layer that cannot be read is not there. `damage`: what is wrong with settings that cannot be read.
     """
 
     settings: SupervisorSettings | None
     layers: Mapping[str, Desired | ChildSpec]
     places: Mapping[str, str]
+    damage: str = ""
 
     def is_leaving(self, item: str) -> bool:
         """Tell whether a worker has left the file before, and is about to be stopped and forgotten."""
@@ -41,6 +42,9 @@ class Change(msgspec.Struct, frozen=True):
     new: Any
 
 
+_REPLACED = Change("(all)", "cannot be read", "as the file says")
+
+
 class Changed(msgspec.Struct, frozen=True):
     """A worker, or `child/NAME`, that is there before and after. `to` is the place where it goes, "" if it stays."""
 
@@ -51,7 +55,7 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What an apply would change of one supervisor. `added` and `removed` are (id, place)."""
+    """What an apply would change of one supervisor. `added` and `removed` are (id, place); `damage` as of `Stored`."""
 
     supervisor: str
     is_new: bool
@@ -61,6 +65,7 @@ class Difference(msgspec.Struct, frozen=True):
     moving: tuple[Changed, ...]
     removed: tuple[tuple[str, str], ...]
     unchanged: int
+    damage: str = ""
 
     @property
     def differs(self) -> bool:
@@ -80,12 +85,13 @@ def difference(fleet: Fleet, applied: Applied, stored: Stored) -> Difference:
     return Difference(
         supervisor=fleet.settings.name,
         is_new=stored.settings is None,
-        settings=_of_settings(stored.settings, fleet.settings),
+        settings=(_REPLACED,) if stored.damage else _of_settings(stored.settings, fleet.settings),
         added=tuple((item, places.get(item, _node_of(new[item]))) for item in sorted(applied.added)),
         changed=tuple(changed(item) for item in sorted(applied.changed)),
         moving=tuple(changed(item, places[item]) for item in sorted(applied.moving)),
         removed=tuple((item, stored.places[item]) for item in sorted(applied.removed) if not stored.is_leaving(item)),
         unchanged=len(applied.unchanged),
+        damage=stored.damage,
     )
 
 
@@ -100,7 +106,7 @@ def _of_settings(old: SupervisorSettings | None, new: SupervisorSettings) -> tup
 def _of_layers(old: Desired | ChildSpec | None, new: Desired | ChildSpec) -> tuple[Change, ...]:
     """Return the keys that differ; a worker that had left the file and comes back says so."""
     if old is None:
-        return (Change("(all)", "cannot be read", "as the file says"),)
+        return (_REPLACED,)
     comes_back = isinstance(old, Desired) and old.removed
     returns = [Change("removed", old=True, new=False)] if comes_back else []
     return (*returns, *_changes(_plain(old), _plain(new)))

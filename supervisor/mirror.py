@@ -102,7 +102,7 @@ class Mirror:
     def restore_all(self) -> None:
         """Restore every supervisor that has a file, where the store holds less than it."""
         for supervisor in self.names():
-            self.restore(supervisor, self._store.index(supervisor))
+            self.restore(supervisor, self._store.index(supervisor, even_damaged=True))
 
     def _write_back(self, wishes: Wishes, index: Index | None, seen: int) -> bool:
         keys = self._store.keys(wishes.supervisor)

@@ -86,7 +86,8 @@ class Index:
     """Which workers and children a supervisor has, and where.
 
     `revision` grows with every change of what people wish for; 0 when none was ever written. `orders`: operators'
-    standing orders by name, those that are over among them.
+    standing orders by name, those that are over among them. `damage` is what is wrong with stored settings that cannot
+    be read, in whose stead are the defaults then: only who replaces them is given such an index.
     """
 
     settings: SupervisorSettings
@@ -94,6 +95,7 @@ class Index:
     generations: Mapping[str, int]
     revision: int = 0
     orders: Mapping[str, Order] = field(default_factory=dict)
+    damage: str = ""
 
     @cached_property
     def workers(self) -> list[tuple[str, str]]:
@@ -241,10 +243,11 @@ class Store:
         """Return the names of the supervisors that a fleet was applied for."""
         return sorted(self.client.smembers(key_names.supervisors(self.namespace)))
 
-    def index(self, supervisor: str) -> Index | None:
+    def index(self, supervisor: str, *, even_damaged: bool = False) -> Index | None:
         """Return what a supervisor has, or None when no fleet was applied for it.
 
-        It is read when its revision has changed, which it does with everything in it.
+        It is read when its revision has changed, which it does with everything in it. Raises `BadDocument`; with
+        `even_damaged` not for its settings, which the index then says.
         """
         keys, known = self.keys(supervisor), self._indexes.get(supervisor)
         if known is not None and known.revision and int(self.client.get(keys.revision) or 0) == known.revision:
@@ -253,15 +256,23 @@ class Store:
         settings, revision, places, generations, orders = self.scripts.run("read", where, [2])
         if not settings:
             return None
-        numbers = {item: int(number) for item, number in _pairs(generations)}
+        damage = ""
+        try:
+            read = decode(settings, SupervisorSettings, keys.settings)
+        except BadDocument as error:
+            if not even_damaged:
+                raise
+            read, damage = SupervisorSettings(name=supervisor), str(error)
         index = Index(
-            decode(settings, SupervisorSettings, keys.settings),
+            read,
             dict(_pairs(places)),
-            numbers,
+            {item: int(number) for item, number in _pairs(generations)},
             int(revision or 0),
             {name: decode(text, Order, f"{keys.orders} {name}") for name, text in _pairs(orders)},
+            damage,
         )
-        self._indexes[supervisor] = index
+        if not damage:
+            self._indexes[supervisor] = index
         return index
 
     def read(self, kind: type[D], key: str) -> D | None:
@@ -402,13 +413,13 @@ class Store:
         An `author` is told with it as an event. With `dry_run` it is only told what would change.
 
         A worker that leaves its place for that is stopped there first. What left the file is marked removed, to be
-        forgotten; what has another place in it, as moving there. Raises `Refused` when a worker would change its type
-        or its supervisor, or a child its node, under its name.
+        forgotten; what has another place in it, as moving there. Settings that cannot be read are replaced. Raises
+        `Refused` when a worker would change its type or its supervisor, or a child its node, under its name.
         """
         names = [fleet.settings.name for fleet in fleets]
 
         def write(pipe: Any) -> dict[str, Applied]:
-            before = {name: self.index(name) for name in names}
+            before = {name: self.index(name, even_damaged=True) for name in names}
             places = {name: index.places if index is not None else {} for name, index in before.items()}
             _stay_where_they_are(fleets, places)
             now = self.now()
@@ -447,7 +458,7 @@ class Store:
 
     def _relabel(self, pipe: Any, fleet: Fleet, before: Index | None) -> None:
         """Queue the end of all workers' series if they are to be labelled otherwise from now on: nobody shows them."""
-        if before is None or before.settings.worker_label == fleet.settings.worker_label:
+        if before is None or before.damage or before.settings.worker_label == fleet.settings.worker_label:
             return
         keys = self.keys(fleet.settings.name)
         for place in before.places_used:
@@ -837,9 +848,9 @@ def _told(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _news_of_settings(before: Index | None, after: SupervisorSettings) -> str:
-    """Return "new" or "changed"; "" where only the file's place differs, or nothing."""
-    if before is None:
-        return "new"
+    """Return "new", "changed", or "replaced" of what could not be read; "" where only the file's place differs."""
+    if before is None or before.damage:
+        return "replaced" if before is not None else "new"
     noted = msgspec.structs.replace(before.settings, source=after.source, applied_at=after.applied_at)
     return "" if noted == after else "changed"
 

@@ -44,6 +44,11 @@ def destruction(found: Sequence[Difference]) -> str:
     return " and ".join(f"{verb} {_some(items)}" for verb, items in (("remove", removed), ("stop", stopped)) if items)
 
 
+def replaced(supervisor: str, damage: str) -> str:
+    """Return what is said of settings that could not be read, and are the file's now."""
+    return f"replaced the settings of {supervisor}, which could not be read: {damage}"
+
+
 def _stops(changed: Changed) -> bool:
     """Tell whether the file takes back that a worker is to run."""
     return any(change.key == "state" and change.new == "stopped" for change in changed.changes)
@@ -63,7 +68,8 @@ def command(session: Session, path: Path, act: Act, output: str) -> None:
     """Make FILE the desired state of its supervisors' fleets.
 
     A changed configuration is taken up by a reconfigure action; a worker that left the file is stopped, then forgotten;
-    one that has another node is stopped, then moves there. A bad file is refused whole and changes nothing.
+    one that has another node is stopped, then moves there. A bad file is refused whole and changes nothing. Settings in
+    the store that cannot be read are replaced, which is said.
 
     A file that removes workers or children, or wants stopped what was to run, needs a yes: on a terminal what would
     change is shown and asked for, elsewhere it is refused without --yes. --dry-run shows what `fsmctl diff` shows.
@@ -78,6 +84,8 @@ def command(session: Session, path: Path, act: Act, output: str) -> None:
             click.echo("\n".join(lines(found)), err=True)
         act.begins(what, asks=True)
     applied = apply_fleets(session.runtime, fleets, Author(act.by, act.reason))
+    for one in filter(lambda one: one.damage, found):
+        click.echo(replaced(one.supervisor, one.damage), err=True)
     if output != "text":
         print_data(output, vars(applied))
         return

@@ -52,7 +52,7 @@ def differences(runtime: Runtime, fleets: Sequence[Fleet]) -> list[Difference]:
 
 def stored_layers(store: Store, supervisor: str) -> Stored:
     """Return what the last applied file says of a supervisor, as far as it can be read."""
-    index, keys = store.index(supervisor), store.keys(supervisor)
+    index, keys = store.index(supervisor, even_damaged=True), store.keys(supervisor)
     if index is None:
         return Stored(None, {}, {})
     layers: dict[str, Desired | ChildSpec] = {}
@@ -61,7 +61,7 @@ def stored_layers(store: Store, supervisor: str) -> Stored:
         kind: type[Desired | ChildSpec] = ChildSpec if item.startswith(CHILD_PREFIX) else Desired
         with contextlib.suppress(BadDocument):  # an apply writes it anew
             layers[item] = decode(text or "", kind, key)
-    return Stored(index.settings, layers, index.places)
+    return Stored(index.settings, layers, index.places, index.damage)
 
 
 def documents(found: Sequence[Difference]) -> list[dict[str, Any]]:

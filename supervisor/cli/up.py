@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 
 from supervisor import launch
+from supervisor.cli.apply import replaced
 from supervisor.cli.screen import State
 from supervisor.cli.watch import Eye, Screen, carry_out, is_terminal
 from supervisor.clock import SystemClock
@@ -26,6 +27,7 @@ from supervisor.launch import Part, Runner
 from supervisor.logs import configure
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import URL_FILE, Settings, has_own_redis
+from supervisor.store import Store
 from supervisor.traces import check
 from supervisor.view import World, load_world
 
@@ -87,11 +89,19 @@ class Up:
             stack.callback(self._stop, runner)
             runtime = self._start_store(runner, redis_part)
             runtime.mirror.restore_all()  # before the file is applied: what it does not say, as an operator's wish
-            runtime.store.apply_fleets(self.fleets)
+            self._apply(runtime.store)
             for part in self._parts():
                 runner.start(part)
             self._tell()
             self._show(runner, runtime, tail)
+
+    def _apply(self, store: Store) -> None:
+        """Make the file the wish; tell which settings in the store it replaces that cannot be read."""
+        stored = {name: store.index(name, even_damaged=True) for name in (one.settings.name for one in self.fleets)}
+        store.apply_fleets(self.fleets)
+        for name, index in stored.items():
+            if index is not None and index.damage:
+                self.say(replaced(name, index.damage))
 
     def _parts(self) -> list[Part]:
         return launch.parts_of(self._nodes(), self.settings, self.ports.exporter, self.ports.flower)

@@ -22,7 +22,7 @@ from supervisor import tick
 from supervisor.cli import acts, fsmctl
 from supervisor.clock import SystemClock
 from supervisor.dispatch import Circuit
-from supervisor.errors import NotFound, Refused, StoreUnreachable, TimedOut
+from supervisor.errors import BadDocument, NotFound, Refused, StoreUnreachable, TimedOut
 from supervisor.fleet import WorkerEntry
 from supervisor.keys import POOL, SUPERVISOR
 from supervisor.leases import Grant
@@ -641,6 +641,32 @@ def test_an_apply_that_changes_only_settings_is_told_and_one_that_changes_nothin
     run("apply", "-f", str(file), "--reason", "more hands")
     told = {"event": "operator.apply", "settings": "changed", "by": ME, "reason": "more hands"}
     assert plant.events(SUPERVISOR) == [*before, told]
+
+
+def test_settings_that_cannot_be_read_are_replaced_by_an_apply_which_says_so(
+    plant: Plant, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "fleet.toml"
+    apply_workers(run, file, flow_1="300", flow_2="300")
+    good = plant.client.get(plant.keys.settings)
+    plant.client.set(plant.keys.settings, '{"schema":1,"name":')
+    plant.store.touch(NAME)
+    with pytest.raises(BadDocument):
+        tick.run(plant.runtime, plant.sent.extend, NAME)
+    diff = run("diff", "-f", str(file))
+    assert '(all)  "cannot be read" -> "as the file says"' in diff.stdout
+    result = run("apply", "-f", str(file), "--yes")
+    assert (result.exit_code, result.stdout) == (0, "unchanged  flow-1, flow-2\n")
+    where = f"document at {plant.keys.settings} cannot be read: "
+    assert result.stderr.startswith(f"replaced the settings of plant-1, which could not be read: {where}")
+    assert plant.events(SUPERVISOR)[-1] == {"event": "operator.apply", "settings": "replaced", "by": ME}
+    assert settings_of(plant.client.get(plant.keys.settings)) == settings_of(good)
+    assert run("apply", "-f", str(file), "--yes").stderr == ""
+
+
+def settings_of(text: Any) -> dict[str, Any]:
+    """Return stored settings but for when they were applied."""
+    return {**json.loads(text), "applied_at": 0}
 
 
 def test_a_new_supervisor_is_told_though_it_has_nothing_yet(plant: Plant, run: Run, tmp_path: Path) -> None:
