@@ -8,7 +8,7 @@ import msgspec
 
 from workers.benthos.config import MAX_ERROR_RATE
 from workers.benthos.window import Sample, Window
-from workers.machine import Entry, Machine
+from workers.machine import Machine
 from workers.model import Observed, Phase, Snapshot, Transition
 from workers.process import states as process
 
@@ -59,19 +59,6 @@ _WHEN_UP: dict[str, tuple[str, str, str, str, str]] = {  # state: silent, unconn
 }
 
 
-def _table() -> dict[tuple[str, str], Entry]:
-    """Return the process table with `running` split into what a flow does, and `up` into what it says."""
-    of_process = process.MACHINE.table
-    table: dict[tuple[str, str], Entry] = {}
-    for state, after in _WHEN_UP.items():
-        like = state if (state, _C.DOWN) in of_process else "running"
-        for condition in (_C.MISSING, _C.FAILING, _C.OUTDATED, _C.UNWANTED, _C.DOWN):
-            table[state, condition] = of_process[like, condition]
-        table.update({(state, flow): entry for flow, entry in zip(Flow, after, strict=True)})
-    table["stopping", _C.OUTDATED] = "starting"
-    return table
-
-
 MACHINE = Machine(
     initial="stopped",
     phases={
@@ -84,7 +71,7 @@ MACHINE = Machine(
         "stopping": Phase.STOPPING,
         "failed": Phase.FAILED,
     },
-    table=_table(),
+    table={**process.split_up(Flow, _WHEN_UP), ("stopping", _C.OUTDATED): "starting"},
 )
 
 

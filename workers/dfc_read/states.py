@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from actions.reconfigure import Reconfigure
 from workers.command import states as command
-from workers.machine import Entry, Machine
+from workers.machine import Machine
 from workers.model import Observed, Phase, Signal, Snapshot, Transition
 from workers.process import states as process
 
@@ -45,30 +44,19 @@ AWAY = "away"  # wanted, a stream, and its Benthos is not there: nothing can be 
 _C = process.Condition
 
 
-def _table() -> dict[tuple[str, str], Entry]:
-    """Return the process table with `up` split into connected and unconnected, and a degraded state."""
-    table: dict[tuple[str, str], Entry] = {at: entry for at, entry in process.MACHINE.table.items() if at[1] != _C.UP}
-    for condition in (_C.MISSING, _C.FAILING, _C.UNWANTED, _C.DOWN):
-        table["degraded", condition] = process.MACHINE.table["running", condition]
-    table["degraded", _C.OUTDATED] = Reconfigure()
-    for state, when_connected, when_unconnected in (
-        ("stopped", "starting", "starting"),
-        ("starting", "running", "starting"),
-        ("running", "running", "degraded"),
-        ("degraded", "running", "degraded"),
-        ("stopping", "running", "degraded"),
-        ("failed", "running", "starting"),
-    ):
-        table[state, CONNECTED] = when_connected
-        table[state, UNCONNECTED] = when_unconnected
-        table[state, AWAY] = "starting"
-    return table
-
+_WHEN_UP = {  # state: connected, unconnected, away
+    "stopped": ("starting", "starting", "starting"),
+    "starting": ("running", "starting", "starting"),
+    "running": ("running", "degraded", "starting"),
+    "degraded": ("running", "degraded", "starting"),
+    "stopping": ("running", "degraded", "starting"),
+    "failed": ("running", "starting", "starting"),
+}
 
 MACHINE = Machine(
     initial="stopped",
     phases={**process.MACHINE.phases, "degraded": Phase.DEGRADED},
-    table=_table(),
+    table=process.split_up((CONNECTED, UNCONNECTED, AWAY), _WHEN_UP),
 )
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from workers.endpoint.config import MAX_LATENCY
-from workers.machine import Entry, Machine
+from workers.machine import Machine
 from workers.model import Observed, Phase, Snapshot, Transition
 from workers.process import states as process
 
@@ -44,19 +44,11 @@ _WHEN_UP: dict[str, tuple[str, str, str]] = {  # state: silent, slow, answers
 }
 
 
-def _table() -> dict[tuple[str, str], Entry]:
-    """Return the process table with `up` split into how it answers, and a state for what does so badly."""
-    of_process = process.MACHINE.table
-    table: dict[tuple[str, str], Entry] = {}
-    for state, after in _WHEN_UP.items():
-        like = state if (state, _C.DOWN) in of_process else "running"
-        for condition in (_C.MISSING, _C.FAILING, _C.OUTDATED, _C.UNWANTED, _C.DOWN):
-            table[state, condition] = of_process[like, condition]
-        table.update({(state, answer): entry for answer, entry in zip(Answer, after, strict=True)})
-    return table
-
-
-MACHINE = Machine(initial="stopped", phases={**process.MACHINE.phases, "degraded": Phase.DEGRADED}, table=_table())
+MACHINE = Machine(
+    initial="stopped",
+    phases={**process.MACHINE.phases, "degraded": Phase.DEGRADED},
+    table=process.split_up(Answer, _WHEN_UP),
+)
 
 
 def derive(snapshot: Snapshot, now: float) -> Transition:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from actions.reconfigure import Reconfigure
 from actions.start import Start
 from actions.stop import Stop
-from workers.machine import Machine
+from workers.machine import Entry, Machine
 from workers.model import Observed, Phase, Signal, Snapshot, Transition
 
 FAILED_AFTER = 3  # failed starts in a row after which the worker is shown as failed; it is still tried, with backoff
@@ -68,6 +69,21 @@ MACHINE = Machine(
         ("failed", C.DOWN): "stopped",
     },
 )
+
+
+def split_up(into: Iterable[str], after: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], Entry]:
+    """Return the table with `up` split `into` finer conditions.
+
+    `after` has the states of the finer machine, each with what follows on those conditions; on all others a state that
+    no process has follows what a running one does.
+    """
+    others = [condition for condition in C if condition is not C.UP]
+    table: dict[tuple[str, str], Entry] = {}
+    for state, entries in after.items():
+        like = state if (state, C.DOWN) in MACHINE.table else "running"
+        table.update({(state, condition): MACHINE.table[like, condition] for condition in others})
+        table.update({(state, condition): entry for condition, entry in zip(into, entries, strict=True)})
+    return table
 
 
 def derive(snapshot: Snapshot, now: float) -> Transition:
