@@ -8,7 +8,7 @@ TWO := -n 2 --dist loadfile # most of them wait; a file's tests share what it st
 PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,workers/*/states.py,workers/*/config.py,$\
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
 	supervisor/bell.py,supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/redpanda.py,supervisor/backoff.py,supervisor/templates.py,supervisor/keys.py,supervisor/model.py,$\
-	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py,$\
+	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/spread.py,supervisor/readings.py,$\
 	supervisor/decide.py,supervisor/scope.py,supervisor/nextup.py,supervisor/why.py,supervisor/diff.py,supervisor/frames.py,supervisor/recorder.py,$\
 	supervisor/logschema.py,supervisor/history.py,supervisor/timeline.py,supervisor/orders.py,supervisor/envelope.py,supervisor/wishes.py
 
