@@ -8,7 +8,7 @@ TWO := -n 2 --dist loadfile # most of them wait; a file's tests share what it st
 PURE := actions/*,workers/model.py,workers/machine.py,workers/duration.py,workers/*/states.py,workers/*/config.py,$\
 	supervisor/plan.py,supervisor/rules.py,supervisor/admission.py,supervisor/conditions.py,supervisor/failures.py,$\
 	supervisor/bell.py,supervisor/breaker.py,supervisor/circuit.py,supervisor/health.py,supervisor/redpanda.py,supervisor/backoff.py,supervisor/templates.py,supervisor/keys.py,supervisor/model.py,$\
-	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/readings.py,$\
+	supervisor/metrics.py,supervisor/gauges.py,supervisor/runbooks.py,supervisor/rendezvous.py,supervisor/spread.py,supervisor/readings.py,$\
 	supervisor/decide.py,supervisor/scope.py,supervisor/nextup.py,supervisor/why.py,supervisor/diff.py,supervisor/frames.py,supervisor/recorder.py,$\
 	supervisor/logschema.py,supervisor/history.py,supervisor/timeline.py,supervisor/orders.py,supervisor/envelope.py,supervisor/wishes.py
 
@@ -53,11 +53,11 @@ $(VENV)-peers/.done: tests/benchmarks/peers.txt
 run: $(VENV)/.run ## Run the demo fleet here, in the foreground; Ctrl-C stops everything
 	@exec $(BIN)/fsmctl up --fleet $(FLEET)
 
-compose-up: compose-secrets ## Build the image and bring a whole installation up, in containers, with the demo fleet
+compose-up: compose-secrets ## Build the images and bring a whole installation up, in containers, with the demo fleet
 	@$(STACK) --profile demo up -d
 
-compose-secrets: ## Build the image; make certificates, passwords and keys that are missing, or end within 30 days
-	@$(STACK) build supervisor-1
+compose-secrets: ## Build the images; make certificates, passwords and keys that are missing, or end within 30 days
+	@$(STACK) build supervisor-1 edge-1
 	@mkdir -p compose/secrets
 	@docker run --rm --user 0:0 -e FSM_LOG_FORMAT=console -v "$(CURDIR)/compose/secrets:/secrets" \
 	  -v "$(CURDIR)/compose/make-secrets:/make-secrets:ro" fsm-supervisor:$${FSM_VERSION:-dev} /make-secrets /secrets 10001 $(NODES)
@@ -119,18 +119,22 @@ commands: $(VENV)/.dev ## Write the commands' part of docs/cli.md from the code
 dashboard: $(VENV)/.dev ## Write compose/grafana/dashboards/supervisor.json from build.py beside it
 	$(BIN)/python compose/grafana/dashboards/build.py
 
-check-lock: ## See that requirements.lock alone is enough to run every part
+check-lock: ## See that requirements.lock alone is enough to run every part, and requirements-edge.lock for a node's looks
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation .
 	$(VENV)-lock/bin/pip check
 	cd / && FSM_REDIS_URL=redis://127.0.0.1:1/0 $(CURDIR)/$(VENV)-lock/bin/python -c \
 	  "import celery.apps.beat, celery.apps.worker, flower.command, kombu.transport.redis, supervisor.tasks, supervisor.cli.up"
+	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-edge.lock
+	$(VENV)-lock/bin/pip check
+	$(VENV)-lock/bin/python -c "import asyncua, kafka, paho.mqtt.client"
 	rm -rf $(VENV)-lock build *.egg-info
 
-lock: ## Resolve both lock files anew (needs uv)
+lock: ## Resolve the lock files anew (needs uv)
 	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --upgrade pyproject.toml - -o requirements.lock
-	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev --all-extras -c requirements.lock pyproject.toml - -o requirements-dev.lock
+	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --extra kafka --extra mqtt --extra opcua -c requirements.lock pyproject.toml - -o requirements-edge.lock
+	echo "setuptools>=77" | uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev --all-extras -c requirements-edge.lock pyproject.toml - -o requirements-dev.lock
 
 clean: ## Remove the environment and caches; the data folder .fsm stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info .coverage*

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import math
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -24,60 +23,27 @@ from supervisor.attendant import write_heartbeat
 from supervisor.clock import Clock, skew_of
 from supervisor.connection import STORE_ERRORS, connect, trouble_with
 from supervisor.errors import BadDocument, SupervisorError
-from supervisor.keys import CHECK_PREFIX, POOL, Keys
+from supervisor.keys import CHECK_PREFIX, POOL
 from supervisor.logs import Trouble, configure, logger
 from supervisor.looks import see_child
-from supervisor.model import CLOCK_SKEW, HEARTBEAT_INTERVAL, ChildObserved, ChildSpec, CollectorDocument
+from supervisor.model import CLOCK_SKEW, HEARTBEAT_INTERVAL, CollectorDocument
+from supervisor.placement import Placed, Placement, Seen, Watched
 from supervisor.readings import KEPT_ASIDE, Rejected, check, news, unknown
 from supervisor.relay import Relay
-from supervisor.rendezvous import observers, winner
 from supervisor.runtime import Runtime, make_runtime
 from supervisor.settings import Settings
-from supervisor.store import Index, Store, decode
-from supervisor.targets import folder_of, target_of
-from workers.model import Desired, Identity, Observed
-from workers.target import Target, WorkerType
+from supervisor.spread import START_EVERY, Round, to_begin
+from supervisor.store import Store, decode
+from supervisor.targets import folder_of
+from workers.model import Observed
+from workers.target import WorkerType
 
 log = logger("supervisor.collector")
-Seen = Observed | ChildObserved
 
 _LOOK_TIMEOUT = 6.0  # seconds for one look at one target: beyond its own timeouts, below the age of a stale observation
 _ASK_TIMEOUT = 1.0  # seconds that the wait for an asked observation takes at most
 _FULL_FOR = 30.0  # seconds of room after which a full Redis is said to have room again
-_START_EVERY = 0.05  # seconds between looks at what is due
-_AT_ONCE = 4  # looks that may always begin together; more do in proportion to how many there are
-_HASTE = 1.5  # times the looks a second that are needed, so that what was held up catches up
-_READ_ANEW = 30.0  # seconds after which all is read again although no revision has changed
 _SAVE_EVERY = 0.05  # seconds in which observations are gathered into one write
-
-
-@dataclass
-class Placed:
-    """A worker or child with its place and its documents as they were read; they are decoded at its first look."""
-
-    place: str
-    texts: Mapping[str, str | None]
-    _child: ChildSpec | None = None
-    _worker: tuple[WorkerType, Target] | None = None
-
-    def child(self, keys: Keys, item: str) -> ChildSpec:
-        """Return what is wished for a child. Raises `BadDocument`."""
-        if self._child is None:
-            self._child = decode(self._desired, ChildSpec, keys.desired(self.place, item))
-        return self._child
-
-    def worker(self, runtime: Runtime, supervisor: str, item: str) -> tuple[WorkerType, Target]:
-        """Return a worker's type and what is looked at. Raises `BadDocument`."""
-        if self._worker is None:
-            keys = runtime.store.keys(supervisor)
-            identity = decode(self.texts["identity"] or "null", Identity, keys.identity(self.place, item))
-            wanted = decode(self._desired, Desired, keys.desired(self.place, item))
-            self._worker = target_of(runtime, identity, wanted)
-        return self._worker
-
-    @property
-    def _desired(self) -> str:
-        return self.texts["desired"] or "null"
 
 
 @dataclass(frozen=True)
@@ -90,17 +56,6 @@ class Reading:
     seen: Seen
     rejected: Rejected | None = None
     matters: object = None
-
-
-@dataclass
-class Watched:
-    """One supervisor as this node sees it: what it has to observe, and what was seen last."""
-
-    index: Index
-    items: dict[str, Placed]
-    seen: dict[str, Seen] = field(default_factory=dict)
-    matters: dict[str, object] = field(default_factory=dict)
-    due: dict[str, float] = field(default_factory=dict)
 
 
 class RedisTime:
@@ -134,8 +89,7 @@ class Collector:
         self._runtime = runtime
         self._node = node
         self._time = RedisTime(runtime)
-        self._watched: dict[str, Watched] = {}
-        self._read_again: dict[str, float] = {}
+        self._placement = Placement(runtime, node)
         self._looks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._guests: dict[tuple[str, str], Placed] = {}
         self._unsaved: dict[tuple[str, str], dict[str, Reading]] = {}
@@ -154,6 +108,11 @@ class Collector:
     def clock(self) -> Clock:
         """Return this process' clock."""
         return self._runtime.clock
+
+    @property
+    def _watched(self) -> dict[str, Watched]:
+        """Return what is observed here, by supervisor, as it was read last."""
+        return self._placement.watched
 
     def supervisors(self) -> list[str]:
         """Return the supervisors that there are; may be called by any thread."""
@@ -206,7 +165,7 @@ class Collector:
             if now >= reread:
                 reread = now + 1.0
                 await self._guarded(self._read)
-            for supervisor, item in self._due(now):
+            for supervisor, item in self._to_begin(now):
                 watched = self._watched[supervisor]
                 self._asked.discard((supervisor, item))
                 watched.due[item] = now + watched.index.settings.observation_interval
@@ -214,28 +173,14 @@ class Collector:
             for key in list(self._guests):
                 if key not in self._looks:
                     self._start_look(*key, self._guests.pop(key))
-            await asyncio.sleep(_START_EVERY)
+            await asyncio.sleep(START_EVERY)
 
-    def _due(self, now: float) -> list[tuple[str, str]]:
-        """Return what to look at now: what is asked for, and of what is due as much as keeps the looks evenly spread.
-
-        A thousand looks begun at once would wait for each other until they seem to have timed out.
-        """
-        asked, due = [], []
-        looks_a_second = 0.0
-        for supervisor, watched in self._watched.items():
-            looks_a_second += len(watched.due) / watched.index.settings.observation_interval
-            for item, at in watched.due.items():
-                key = (supervisor, item)
-                if key in self._looks:
-                    continue
-                if key in self._asked:
-                    asked.append(key)
-                elif at <= now:
-                    due.append((at, key))
-        due.sort()
-        most = _AT_ONCE + math.ceil(_HASTE * looks_a_second * _START_EVERY)
-        return asked + [key for _, key in due[:most]]
+    def _to_begin(self, now: float) -> list[tuple[str, str]]:
+        rounds = {
+            supervisor: Round(watched.index.settings.observation_interval, watched.due)
+            for supervisor, watched in self._watched.items()
+        }
+        return to_begin(rounds, self._asked, self._looks, now)
 
     async def _guarded(self, call: Callable[[], None]) -> None:
         """Run a blocking call on the store in a thread; say once that Redis went away, and once that it is back.
@@ -255,69 +200,15 @@ class Collector:
 
     def _read(self) -> None:
         """Read the index and the documents of what is to be observed here."""
-        store = self._runtime.store
         self._time.measure()
         self._tell_skew()
-        found: dict[str, Watched] = {}
-        for supervisor in store.supervisors():
-            try:
-                index, bad = store.index(supervisor), ""
-            except BadDocument as error:
-                bad = str(error)
-                index = self._watched[supervisor].index if supervisor in self._watched else None
-            self._runtime.troubles.is_now(
-                "collector.bad_document", supervisor, "unreadable" if bad else "", supervisor=supervisor, error=bad
-            )
-            if index is None:
-                continue
-            before = self._watched.get(supervisor)
-            items = self._items(supervisor, index, before)
-            seen = before.seen if before else {}
-            due = {item: before.due.get(item, 0.0) if before else 0.0 for item in items}
-            matters = before.matters if before else {}
-            found[supervisor] = Watched(
-                index,
-                items,
-                {item: seen[item] for item in items if item in seen},
-                {item: matters[item] for item in items if item in matters},
-                due,
-            )
-        self._watched = found
-
-    def _items(self, supervisor: str, index: Index, before: Watched | None) -> dict[str, Placed]:
-        """Return what is to be observed here, read anew when a revision, or who takes floating work, may differ."""
-        now = self._runtime.clock.monotonic()
-        if (
-            before is not None
-            and before.index is index
-            and not self._floats_here(index)
-            and now < self._read_again[supervisor]
-        ):
-            return before.items
-        mine = self._runtime.store.read_worker(supervisor, self._mine(supervisor, index))
-        self._read_again[supervisor] = now + _READ_ANEW
-        return {item: Placed(place, texts) for item, place, texts in mine}
+        self._placement.read(self._time.now())
 
     def _tell_skew(self) -> None:
         """Say once that this host's clock of day is wrong, and once that it is right again."""
         skew = self._time.skew
         wrong = "" if abs(skew) <= CLOCK_SKEW else "ahead of Redis" if skew > 0 else "behind Redis"
         self._clock_trouble.is_now(wrong, node=self._node, skew_seconds=skew)
-
-    def _mine(self, supervisor: str, index: Index) -> list[tuple[str, str]]:
-        """Return (id, place) of what is placed here, and of the floating workers that this node wins."""
-        mine = [(item, place) for item, place in index.places.items() if place == self._node]
-        if self._floats_here(index):
-            store = self._runtime.store
-            members = set(index.settings.pool) or store.known_nodes()
-            nodes = observers(store.nodes(supervisor, members | {self._node}), self._time.now())
-            floating = [item for item, place in index.workers if place == POOL]
-            mine += [(item, POOL) for item in floating if winner(nodes, item) == self._node]
-        return mine
-
-    def _floats_here(self, index: Index) -> bool:
-        """Tell whether there are floating workers that this node may observe."""
-        return index.floats and index.settings.in_pool(self._node)
 
     def _start_look(self, supervisor: str, item: str, placed: Placed) -> None:
         """Look at one item. While that look runs no other is started: an item that is due again stays due."""
@@ -438,7 +329,7 @@ class Collector:
         """Take one wish to be observed; one for a floating worker is for whoever takes it, and read anew."""
         watched = self._watched
         places = [(supervisor, self._node) for supervisor in watched]
-        places += [(supervisor, POOL) for supervisor, one in watched.items() if self._floats_here(one.index)]
+        places += [(supervisor, POOL) for supervisor, one in watched.items() if self._placement.floats_here(one.index)]
         asked = self._runtime.store.wait_for_ask(places, _ASK_TIMEOUT)
         if asked is None:
             return

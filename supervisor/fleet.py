@@ -8,29 +8,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import msgspec
 
+from supervisor.checks import Checks
 from supervisor.fleetfile import (
     NAME_PATTERN,
     NAME_WORDS,
-    CheckTable,
     ChildTable,
     File,
     FleetError,
     GroupTable,
     RuleTable,
-    Sasl,
     SupervisorTable,
     WorkerTable,
+    beside,
     convert,
     failure,
     label_of,
     parse,
+    plain,
 )
 from supervisor.keys import POOL, RESERVED_PLACES, RESERVED_SUPERVISORS
-from supervisor.model import Check, CheckKind, ChildSpec, DeclaredRule, OptionValue, Runbook, SupervisorSettings
+from supervisor.model import Check, ChildSpec, DeclaredRule, Runbook, SupervisorSettings
 from supervisor.templates import expand
 from supervisor.topics import topics_of
 from workers.duration import Duration
@@ -38,44 +39,8 @@ from workers.model import KNOWN_LABELS, Desired
 from workers.process.config import ProcessConfig
 from workers.registry import WorkerRegistry
 
-_SASL_KEYS = ("sasl", "username", "password_file")
-_KIND_KEYS = ("address", "path", "status", "body", "tls", "ca", *_SASL_KEYS, "command", "file", "max_age", "options")
-_REDPANDA_KEYS = ("admin", "brokers", "nodes", "leaderless", "under_replicated")
-_OWN_KEYS = ("address", "options")  # of a check that an installed package adds
-_KEYS_OF: dict[str, tuple[str, ...]] = {
-    "tcp": ("address",),
-    "redis": ("address",),
-    "http": ("address", "path", "status", "body", "tls", "ca"),
-    "kafka": ("address", "tls", "ca", *_SASL_KEYS),
-    "process": (),
-    "command": ("command",),
-    "freshness": ("file", "max_age"),
-    "redpanda": (*_REDPANDA_KEYS, "tls", "ca", *_SASL_KEYS),
-}
-_ADDRESS = {"address": 'the "HOST:PORT"'}
-_REQUIRED: dict[str, dict[str, str]] = {
-    "process": {},
-    "tcp": _ADDRESS,
-    "redis": _ADDRESS,
-    "kafka": _ADDRESS,
-    "http": _ADDRESS,
-    "command": {"command": "the command"},
-    "freshness": {"file": "the file"},
-}
-_USUAL_KIND: dict[str, CheckKind] = {
-    "redis": "redis",
-    "redpanda": "http",
-    "benthos": "http",
-    "tcp": "tcp",
-    "http": "http",
-    "process": "process",
-}
-_USUAL_PATH = {"redpanda": "/v1/status/ready", "benthos": "/ping"}  # where these types answer
-MAX_TICK_TIMEOUT = 2.0  # seconds: the tick that looks at a child without a node holds a lease of 5 s
 _OF_PROCESSES = ("user", "umask", "limits", "env_file", "secrets")  # keys of a child with a command
 _WAYS = ("command", "service", "unit", "container", "restart")  # to restart a child
-_FROM_ANYWHERE = ("tcp", "http", "redis", "kafka", "redpanda")
-MAX_CHECK_TIMEOUT = 5.0  # seconds: a verdict must be in long before an observation is stale
 T = TypeVar("T")
 E = TypeVar("E", GroupTable, ChildTable, WorkerTable, RuleTable)
 # of no use to compare with
@@ -147,7 +112,8 @@ def _read(
     _whose(path, file, tuple(tables))
     _unique(path, "workers", "id", [(number, worker.id) for number, worker in enumerate(file.workers)])
     fleets = tuple(
-        _Reader(path, file, types, nodes, own_checks, table, place).read() for place, table in tables.values()
+        _Reader(path, file, types, nodes, Checks(path, own_checks), table, place).read()
+        for place, table in tables.values()
     )
     _no_circle(path, fleets)
     return fleets
@@ -206,13 +172,6 @@ def config_id(config: msgspec.Struct) -> str:
     return hashlib.sha256(encoded).hexdigest()[:12]
 
 
-def _plain(value: object) -> object:
-    """Return a value as a message shows it."""
-    if isinstance(value, tuple):  # a list in TOML
-        return list(value)
-    return str(value) if isinstance(value, Duration) else value
-
-
 @dataclass(frozen=True)
 class _Reader:
     """Turns one supervisor's tables of a file into documents, with the checks that need more than one key.
@@ -224,7 +183,7 @@ class _Reader:
     file: File
     types: WorkerRegistry
     known_nodes: frozenset[str]
-    own_checks: tuple[str, ...]
+    checks: Checks
     table: SupervisorTable
     place: str
 
@@ -319,8 +278,8 @@ class _Reader:
             try:
                 msgspec.convert(value, fields[name])
             except msgspec.ValidationError as error:
-                plain = str(error)[:1].lower() + str(error)[1:]
-                raise self._fail("rules", number, label, f"observed.{name}", value, plain) from None
+                words = str(error)[:1].lower() + str(error)[1:]
+                raise self._fail("rules", number, label, f"observed.{name}", value, words) from None
         return DeclaredRule(
             name=rule.name,
             child=rule.child,
@@ -354,14 +313,14 @@ class _Reader:
             name=child.name,
             type=child.type,
             node=child.node or "",
-            check=self._check(number, label, child),
+            check=self.checks.read(number, child),
             process=process,
-            service=self._path(child.service),
+            service=beside(self.path, child.service),
             unit=child.unit,
             container=child.container,
             engine=child.engine,
             restart=child.restart,
-            pid_file=self._path(child.pid_file),
+            pid_file=beside(self.path, child.pid_file),
             cwd="" if process else cwd,
             env={} if process else child.env,
             config_id=config_id(process) if process else "",
@@ -378,23 +337,17 @@ class _Reader:
         ways = [key for key in _WAYS if getattr(child, key)]
         if len(ways) > 1:
             expected = f"expected one way to restart it, and {ways[0]} is there too"
-            raise self._fail("children", number, label, ways[1], _plain(getattr(child, ways[1])), expected)
+            raise self._fail("children", number, label, ways[1], plain(getattr(child, ways[1])), expected)
         if child.engine and not child.container:
             raise self._fail("children", number, label, "engine", child.engine, "expected a container beside it")
 
     def _nodeless(self, number: int, label: str, child: ChildTable) -> None:
         """Refuse what a child without a node cannot have: all that is on one host. Raises `FleetError`."""
-        kind = self._kind(number, label, child)
-        if kind not in _FROM_ANYWHERE:
-            expected = f"a check of kind {kind} needs the child's node; one of {', '.join(_FROM_ANYWHERE)} does not"
-            raise self._fail("children", number, label, "node", None, expected)
+        self.checks.from_anywhere(number, child)
         for key in ("command", "service", "unit", "container", "pid_file"):
             if getattr(child, key):
                 expected = "a child without a node has no such key: it is of one host"
-                raise self._fail("children", number, label, key, _plain(getattr(child, key)), expected)
-        if child.check.timeout > MAX_TICK_TIMEOUT:
-            expected = f"expected at most {MAX_TICK_TIMEOUT:g}s: the tick itself looks at a child without a node"
-            raise self._fail("children", number, label, "check.timeout", str(child.check.timeout), expected)
+                raise self._fail("children", number, label, key, plain(getattr(child, key)), expected)
 
     def _another(self, number: int, label: str, child: ChildTable) -> ChildSpec:
         """Return a child that is another supervisor, which looks after itself. Raises `FleetError`."""
@@ -407,99 +360,6 @@ class _Reader:
         book = child.runbook
         runbook = Runbook(url=book.url, steps=book.steps) if book else Runbook()
         return ChildSpec(name=child.name, type=child.type, node="", check=Check(kind="process"), runbook=runbook)
-
-    def _kind(self, number: int, label: str, child: ChildTable) -> str:
-        """Return the kind of a child's check. Raises `FleetError` for one that there is not."""
-        kind = child.check.kind or _USUAL_KIND[child.type]
-        if kind not in _KEYS_OF and kind not in self.own_checks:
-            expected = f"expected one of {', '.join((*_KEYS_OF, *sorted(self.own_checks)))}"
-            raise self._fail("children", number, label, "check.kind", kind, expected)
-        return kind
-
-    def _check(self, number: int, label: str, child: ChildTable) -> Check:
-        """Return the check of a child, whose type says which kind is usual. Raises `FleetError`."""
-        table = child.check
-        kind = self._kind(number, label, child)
-        usual = _KEYS_OF.get(kind, _OWN_KEYS)
-        for key in (*_KIND_KEYS, *_REDPANDA_KEYS):
-            value = getattr(table, key)
-            if value is not None and key not in usual:
-                keys = ", ".join((*usual, "timeout", "failures", "successes"))
-                expected = f"a check of kind {kind} has no such key; expected one of {keys}"
-                raise self._fail("children", number, label, f"check.{key}", _plain(value), expected)
-        self._whom(number, label, kind, table)
-        if not 0 < table.timeout <= MAX_CHECK_TIMEOUT:
-            expected = f"expected more than 0s and at most {MAX_CHECK_TIMEOUT:g}s"
-            raise self._fail("children", number, label, "check.timeout", str(table.timeout), expected)
-        path = table.path if table.path is not None else _USUAL_PATH.get(child.type, "/")
-        if not path.startswith("/"):
-            raise self._fail("children", number, label, "check.path", path, 'expected a path that begins with "/"')
-        try:
-            re.compile(table.body or "")
-        except re.error as error:
-            expected = f"expected a regular expression: {error}"
-            raise self._fail("children", number, label, "check.body", table.body, expected) from None
-        status = (200,) if table.status is None else table.status
-        return Check(
-            kind=kind,
-            address=table.address or "",
-            path=path,
-            status=status if isinstance(status, tuple) else (status,),
-            body=table.body or "",
-            tls=bool(table.tls),
-            ca=self._path(table.ca or ""),
-            command=table.command or (),
-            file=self._path(table.file or ""),
-            max_age=float(table.max_age) if table.max_age is not None else 30.0,
-            admin=table.admin or "",
-            brokers=table.brokers or (),
-            nodes=table.nodes or 1,
-            leaderless=table.leaderless or 0,
-            under_replicated=table.under_replicated,
-            sasl=table.sasl or "",
-            username=table.username or "",
-            password_file=self._path(table.password_file or ""),
-            options=self._options(number, label, table.options or {}),
-            timeout=float(table.timeout),
-            failures=table.failures,
-            successes=table.successes,
-        )
-
-    def _whom(self, number: int, label: str, kind: str, table: CheckTable) -> None:
-        """See that a check says whom or what it asks. Raises `FleetError`."""
-        for key, what in _REQUIRED.get(kind, {}).items():
-            if not getattr(table, key):
-                expected = f"expected {what} that a check of kind {kind} asks"
-                raise self._fail("children", number, label, f"check.{key}", getattr(table, key), expected)
-        if kind == "redpanda" and not (table.admin or table.brokers):
-            expected = 'expected the URL of its admin API ("http://HOST:9644"), or Kafka brokers ["HOST:9092"], or both'
-            raise self._fail("children", number, label, "check.admin", table.admin, expected)
-        self._login(number, label, kind, table)
-
-    def _login(self, number: int, label: str, kind: str, table: CheckTable) -> None:
-        """See that a login to Kafka is a whole one. Raises `FleetError`."""
-        if table.sasl and kind == "redpanda" and not table.brokers:
-            expected = "expected the Kafka brokers beside it that want a login; the admin API is asked without one"
-            raise self._fail("children", number, label, "check.sasl", table.sasl, expected)
-        for key in _SASL_KEYS:
-            value = getattr(table, key)
-            if table.sasl and not value:
-                expected = "expected it beside sasl: sasl, username and password_file make a login"
-                raise self._fail("children", number, label, f"check.{key}", value, expected)
-            if value and not table.sasl:
-                expected = f"expected sasl beside it: one of {', '.join(get_args(Sasl))}"
-                raise self._fail("children", number, label, f"check.{key}", value, expected)
-
-    def _options(self, number: int, label: str, options: Mapping[str, object]) -> dict[str, OptionValue]:
-        for name, value in options.items():
-            if not isinstance(value, OptionValue):
-                expected = "expected text, a number, true or false"
-                raise self._fail("children", number, label, f"check.options.{name}", value, expected)
-        return {name: value for name, value in options.items() if isinstance(value, OptionValue)}
-
-    def _path(self, path: str) -> str:
-        """Resolve a path, which a file gives relative to itself; "" stays."""
-        return str((self.path.parent / path).resolve()) if path else ""
 
     def _process(self, number: int, child: ChildTable) -> ProcessConfig | None:
         given = [key for key in _OF_PROCESSES if getattr(child, key) is not None]
@@ -523,12 +383,12 @@ class _Reader:
         paths: dict[str, object] = {"cwd": str((self.path.parent / cwd).resolve())}
         if isinstance(config, ProcessConfig):
             if config.env_file:
-                paths["env_file"] = self._path(config.env_file)
+                paths["env_file"] = beside(self.path, config.env_file)
             if config.secrets:
-                paths["secrets"] = {name: self._path(file) for name, file in config.secrets.items()}
-            paths |= {key: self._path(file) for key in config.FILES if (file := getattr(config, key))}
+                paths["secrets"] = {name: beside(self.path, file) for name, file in config.secrets.items()}
+            paths |= {key: beside(self.path, file) for key in config.FILES if (file := getattr(config, key))}
         if (file := getattr(config, "stream_file", None)) is not None and file is not msgspec.UNSET:
-            paths |= {"stream": self._text(self._path(file)), "stream_file": msgspec.UNSET}
+            paths |= {"stream": self._text(beside(self.path, file)), "stream_file": msgspec.UNSET}
         return msgspec.structs.replace(config, **paths)
 
     def _text(self, path: str) -> str:

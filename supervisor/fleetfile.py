@@ -358,3 +358,15 @@ def label_of(entry: GroupTable | ChildTable | WorkerTable | RuleTable) -> str:
 def failure(path: Path, table: str, number: int, label: str, key: str, value: object, expected: str) -> FleetError:
     """Return the error about a key of a table's entry, counted from 0."""
     return FleetError(f"{path}: [[{table}]] number {number + 1} ({label}), key {key}: value {value!r}: {expected}")
+
+
+def beside(path: Path, name: str) -> str:
+    """Return the path that a file names, relative to itself; "" stays."""
+    return str((path.parent / name).resolve()) if name else ""
+
+
+def plain(value: object) -> object:
+    """Return a value as a message shows it."""
+    if isinstance(value, tuple):  # a list in TOML
+        return list(value)
+    return str(value) if isinstance(value, Duration) else value

@@ -238,19 +238,6 @@ def test_a_redis_that_answers_reads_and_refuses_writes_is_said_once_with_the_rea
     assert told == [("warning", "store.away", "disk"), ("info", "store.away.over", None)]
 
 
-def test_of_many_that_are_due_as_many_are_begun_as_spread_them_over_the_interval_and_what_is_asked_for_at_once(
-    runtime: Runtime,
-) -> None:
-    items = [f"flow-{number:03}" for number in range(300)]
-    runtime.store.apply_fleets([fleet(*map(worker, items))])
-    collector = Collector(runtime, NODE)
-    collector._read()
-    collector._watched[NAME].due |= {item: 100.0 - number for number, item in enumerate(items)}
-    collector._asked.add((NAME, "flow-000"))
-    # 60 looks a second are needed, 90 are allowed: 4.5 in each of twenty passes, beside the 4 that always are
-    assert collector._due(200.0) == [(NAME, "flow-000"), *((NAME, item) for item in reversed(items[-9:]))]
-
-
 def test_what_is_wished_for_is_read_again_when_it_has_changed_and_not_before(runtime: Runtime) -> None:
     runtime.store.apply_fleets([fleet(worker("flow-1"))])
     collector = Collector(runtime, NODE)

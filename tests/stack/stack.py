@@ -135,8 +135,8 @@ class Stack:
         return run.stdout.strip()
 
     def build(self) -> None:
-        """Build the image, and make certificates, passwords and keys in it, as `make compose-up` does."""
-        self.compose("build", "supervisor-1")
+        """Build the images, and make certificates, passwords and keys in it, as `make compose-up` does."""
+        self.compose("build", "supervisor-1", "edge-1")
         self.secrets.mkdir()
         script = ROOT / "compose" / "make-secrets"
         mounts = ("-v", f"{self.secrets}:/secrets", "-v", f"{script}:/make-secrets:ro")

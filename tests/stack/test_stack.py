@@ -35,7 +35,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         made = Stack(tmp_path_factory.mktemp("stack"), say)
         try:
             made.build()
-            say("image built, certificates, passwords and keys made")
+            say("images built, certificates, passwords and keys made")
             made.up(*PARTS)
             say("stack up")
             made.fsmctl("apply", "-f", "/fleet.toml")
@@ -94,6 +94,12 @@ def test_every_part_is_healthy(stack: Stack) -> None:
     stages = json.loads(stack.fsmctl("check", "-o", "json"))
     assert [stage["stage"] for stage in stages if not stage["ok"]] == []
     stack.say(f"all healthy; fsmctl check: {', '.join(stage['stage'] for stage in stages)} are well")
+
+
+def test_only_nodes_have_the_clients_that_their_looks_need(stack: Stack) -> None:
+    tries = "import importlib.util as u; print([m for m in ('kafka', 'paho', 'asyncua') if u.find_spec(m)])"
+    found = {part: stack.docker("exec", stack.container(part), "python3", "-c", tries) for part in ("edge-3", "beat-1")}
+    assert found == {"edge-3": "['kafka', 'paho', 'asyncua']", "beat-1": "[]"}
 
 
 def test_redis_has_denied_nobody_what_is_needed(stack: Stack) -> None:

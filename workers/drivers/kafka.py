@@ -173,14 +173,14 @@ class _Course:
         """Follow a client that logs in, or not."""
         self._has_login = has_login
         self._opened = False
-        self._failure = ""
+        self._failures: set[str] = set()
         self.refused = False
 
     @property
     def hint(self) -> str:
         """Return why no cluster may have been found, as a message ends; "" if nothing is known."""
-        if self._failure:
-            return f": {self._failure}"
+        if self._failures:
+            return f": {', '.join(sorted(self._failures))}"
         anonymous = self._opened and not self._has_login
         return ": it hung up on who did not log in; expected sasl in the check?" if anonymous else ""
 
@@ -210,9 +210,11 @@ class _Course:
         """Note why. A broker that refuses a login says so and hangs up, and the library may see only the latter."""
         from kafka.errors import KafkaConnectionError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError
 
-        self._failure = _words(error)
+        hung_up = isinstance(error, KafkaConnectionError)
+        if hung_up:  # of other errors the words have numbers in them, and would be news with every look
+            self._failures.add(_words(error))
         told = isinstance(error, (SaslAuthenticationFailedError, UnsupportedSaslMechanismError))
-        self.refused = self._has_login and (told or (in_login and isinstance(error, KafkaConnectionError)))
+        self.refused |= self._has_login and (told or (in_login and hung_up))
 
 
 def _words(error: Exception) -> str:
