@@ -114,19 +114,19 @@ def freeze_in_a_tick(plant: Plant, proxy: Proxy) -> None:
 
 
 def commands_after_waking(plant: Plant, proxy: Proxy) -> list[Command]:
-    """Thaw the first supervisor; return what it sends until it acknowledges its tick's message, its apply last."""
+    """Thaw the first supervisor; return what it sends until it takes the next message, its apply last."""
     sent: list[Command] = []
     proxy.sent = sent.append
     plant.thaw("supervisor-1")
-    wait_until(lambda: acknowledged(sent) is not None, "the late tick to end", 30)
+    wait_until(lambda: next_taken(sent) is not None, "the late tick to end", 30)
     proxy.sent = None
-    return sorted(sent[: acknowledged(sent)], key=is_apply)
+    return sorted(sent[: next_taken(sent)], key=is_apply)
 
 
-def acknowledged(sent: list[Command]) -> int | None:
-    """Return the place of the acknowledgement that follows an apply, if both were sent."""
+def next_taken(sent: list[Command]) -> int | None:
+    """Return where it asks for the next message after an apply, if both were sent: a solo pool does when it is free."""
     applied = next((number for number, command in enumerate(sent) if is_apply(command)), len(sent))
-    later = (number for number, command in enumerate(sent) if number > applied and command[0] == b"HDEL")
+    later = (number for number, command in enumerate(sent) if number > applied and command[0] == b"BRPOP")
     return next(later, None)
 
 
