@@ -650,7 +650,8 @@ def dump(client: redis.Redis) -> dict[str, Any]:
         "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
         "stream": client.xrange,
     }
-    return {key: readers[client.type(key)](key) for key in client.scan_iter()}
+    kinds = {key: client.type(key) for key in client.scan_iter()}  # "none": gone meanwhile
+    return {key: readers[kind](key) for key, kind in kinds.items() if kind in readers}
 
 
 def eventually(condition: Callable[[], Any], what: str, timeout: float) -> float:
